@@ -1,0 +1,46 @@
+"""A lock that lives exactly as long as the processes that hold it, however they die."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+_PROBE_GRACE_S = 1.0
+
+
+def acquire(path: Path) -> int | None:
+    """Lock ``path`` and return its open descriptor, or ``None`` while another process holds it.
+
+    The lock belongs to the open file: a child that inherits the descriptor holds it too, and the kernel frees it when
+    the last holder ends. A process that only looks (:func:`is_held`) holds it for an instant, so a busy lock is tried
+    for a second.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + _PROBE_GRACE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.02)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether some process holds the lock."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

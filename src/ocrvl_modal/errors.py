@@ -79,8 +79,12 @@ def not_found(message: str, hint: str = "") -> OcrvlError:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the known name nearest to ``name``, or all known names when none is near."""
     names = list(known)
-    lowered = {item.lower(): item for item in names}
+    near = nearest(name, names)
+    return f"did you mean '{near}'?" if near else "known: " + ", ".join(names)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that ``name`` is most likely a slip for, in any case; ``None`` when none is near."""
+    lowered = {item.lower(): item for item in known}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
-    if near:
-        return f"did you mean '{lowered[near[0]]}'?"
-    return "known: " + ", ".join(names)
+    return lowered[near[0]] if near else None

@@ -1,216 +1,33 @@
-"""What a user asks a training run to be: one frozen model, read from YAML, with every default and its reason."""
+"""Recipes in and out: from what a user wrote to one validated recipe, and back to YAML that reads equal."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found, usage_error
-from ocrvl_modal.gpus import parse_gpu
-from ocrvl_modal.models import DEFAULT_MODEL, FamilyMember, find_member, get_member
+from ocrvl_modal.models import FamilyMember, find_member, get_member
+from ocrvl_modal.recipe_edits import assign, merge, parse_set, unknown_key
+from ocrvl_modal.recipe_schema import TrainRecipe, flatten
+
+__all__ = [
+    "NAME_PATTERN",
+    "TrainRecipe",
+    "check_name",
+    "dump_recipe",
+    "dump_value",
+    "flatten",
+    "read_recipe_file",
+    "recipe_from",
+]
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """A run's name is a folder's name on every backend and part of a Modal app's name."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModelPart(_Part):
-    """Which model is tuned."""
-
-    name: str = Field(
-        DEFAULT_MODEL,
-        description="A family member, or a folder that holds a model. The newest member reads best before any tuning.",
-    )
-    family: str | None = Field(
-        None, description="The member that a folder's model belongs to; told from the folder where it is not given."
-    )
-    revision: str = Field("main", description="Branch, tag or commit of the model's repository.")
-
-    @field_validator("name", mode="before")
-    @classmethod
-    def _number_as_text(cls, value: Any) -> Any:
-        """YAML reads the short name ``1.6`` as a number."""
-        return str(value) if isinstance(value, float) else value
-
-
-class DataPart(_Part):
-    """What is learned from, and how long a sample may be."""
-
-    train: str | None = Field(None, description="JSONL of training samples: a file here, or /data/… in the data store.")
-    validation: str | None = Field(None, description="JSONL for the evaluation loss while training; may be absent.")
-    test: str | None = Field(None, description="JSONL held out for `ocrvl eval`; no other step reads it.")
-    max_seq_len: int = Field(
-        16384,
-        ge=16,
-        description="Longest sample, in tokens of image, prompt and target together. 16384 is what the official"
-        " recipes train with. A longer sample is an error, never cut.",
-    )
-    extra_prompts: tuple[str, ...] = Field(
-        (),
-        description="Prompts beside the model's own. A new labelling convention needs a prompt of its own, and an"
-        " unlisted one is taken for a slip.",
-    )
-
-
-class LoraPart(_Part):
-    """The adapter, where the method is ``lora``."""
-
-    rank: int = Field(8, ge=1, le=512, description="8 is the official rank.")
-    alpha: int | None = Field(None, ge=1, description="Scale of the adapter; twice the rank where it is not given.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="The official recipe drops nothing.")
-    targets: Literal["language", "all"] = Field(
-        "all", description="Which linear layers are adapted. Both official LoRA recipes adapt the vision tower too."
-    )
-
-
-class OptimizerPart(_Part):
-    """AdamW, the only optimizer."""
-
-    learning_rate: float = Field(
-        5e-6, gt=0, description="Peak rate. Official: 5e-6 for all parameters, 5e-4 for LoRA (set by the method)."
-    )
-    weight_decay: float = Field(0.1, ge=0, description="Official value; biases and norms are not decayed.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Official value.")
-    beta2: float = Field(0.95, ge=0, lt=1, description="Official value.")
-    epsilon: float = Field(1e-8, gt=0, description="Official value.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this global norm.")
-
-
-class SchedulePart(_Part):
-    """How long, and the course of the learning rate."""
-
-    max_steps: int | None = Field(None, ge=1, description="Optimizer steps; goes before num_epochs where it is given.")
-    num_epochs: float = Field(2, gt=0, description="Passes over the data. The official recipes make two.")
-    kind: Literal["cosine", "linear", "constant"] = Field("cosine", description="Course after the warm-up.")
-    warmup_ratio: float = Field(0.01, ge=0, le=1, description="Share of the steps spent warming up; official value.")
-    warmup_steps: int | None = Field(None, ge=0, description="Goes before warmup_ratio where it is given.")
-    min_learning_rate_ratio: float = Field(
-        0.1, ge=0, le=1, description="The rate ends at this share of its peak; official: 5e-7 of 5e-6."
-    )
-
-
-class BatchPart(_Part):
-    """How many samples make a step: ``per_device`` x ``gradient_accumulation`` x devices."""
-
-    per_device: int = Field(8, ge=1, description="Samples a forward pass, on each device.")
-    gradient_accumulation: int = Field(8, ge=1, description="Forward passes a step; 8 x 8 is the official step.")
-    per_device_evaluation: int | None = Field(None, ge=1, description="As per_device where it is not given.")
-    group_by_length: bool = Field(True, description="Samples of like length share a batch, so that little is padding.")
-    num_workers: int = Field(
-        0, ge=0, le=64, description="Processes that prepare images on each device; 0 prepares them in the trainer."
-    )
-
-
-class CheckpointPart(_Part):
-    """How much a killed run may lose."""
-
-    save_steps: int = Field(200, ge=1, description="A checkpoint each so many steps, and one at the end.")
-    save_total_limit: int = Field(3, ge=1, description="Complete checkpoints kept; the oldest goes first.")
-
-
-class EvaluationPart(_Part):
-    """The loss on ``data.validation`` while training."""
-
-    eval_steps: int = Field(200, ge=1, description="Evaluation loss each so many steps, and at the end.")
-
-
-class PixelsPart(_Part):
-    """Image size after resizing. Training and reading must agree, so the model's own limits stand unless given."""
-
-    minimum: int | None = Field(None, ge=784, description="Fewest pixels; the model's own where it is not given.")
-    maximum: int | None = Field(None, ge=784, description="Most pixels; the model's own where it is not given.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PixelsPart:
-        if self.minimum and self.maximum and self.minimum > self.maximum:
-            raise ValueError(f"pixels.minimum {self.minimum} is over pixels.maximum {self.maximum}")
-        return self
-
-
-class HardwarePart(_Part):
-    """What a run is given to run on. The local backend uses what this machine has."""
-
-    gpu: str | None = Field(None, description="GPU to rent, such as L40S or A100-80GB:2; ignored by the local backend.")
-    num_processes: int | None = Field(
-        None, ge=1, description="Trainer processes, one a device; all visible GPUs where it is not given, 1 on a CPU."
-    )
-    threads: int | None = Field(
-        None, ge=1, description="CPU threads a process computes with; the machine's cores where it is not given."
-    )
-
-    @field_validator("gpu")
-    @classmethod
-    def _known_gpu(cls, value: str | None) -> str | None:
-        return None if value is None else str(parse_gpu(value))
-
-
-class LimitsPart(_Part):
-    """What a run may use up before it saves and stops."""
-
-    timeout_hours: float | None = Field(
-        None, gt=0, description="Hours of running, over all attempts; none where absent."
-    )
-    max_cost_usd: Decimal | None = Field(
-        None, gt=0, description="Money at the GPU's price, over all attempts; this machine costs nothing."
-    )
-
-
-class TrackingPart(_Part):
-    """What is written down of a run."""
-
-    log_steps: int = Field(1, ge=1, description="A row of metrics each so many steps.")
-    tags: tuple[str, ...] = Field((), description="Words shown by `ocrvl runs ls`.")
-    note: str = Field("", description="A line to remember the run by.")
-
-
-class TrainRecipe(_Part):
-    """All that decides a training run. ``ocrvl train recipe.yaml`` with a resolved recipe repeats the run."""
-
-    model: ModelPart = ModelPart()
-    method: Literal["full", "lora"] = Field("full", description="All parameters, or a low-rank adapter.")
-    engine: Literal["auto", "transformers", "paddleformers", "erniekit"] = Field(
-        "auto", description="The trainer; auto takes the one that suits the model, the method and the backend."
-    )
-    data: DataPart = DataPart()
-    lora: LoraPart = LoraPart()
-    optimizer: OptimizerPart = OptimizerPart()
-    schedule: SchedulePart = SchedulePart()
-    batch: BatchPart = BatchPart()
-    checkpoint: CheckpointPart = CheckpointPart()
-    evaluation: EvaluationPart = EvaluationPart()
-    pixels: PixelsPart = PixelsPart()
-    precision: Literal["auto", "bf16", "float32"] = Field(
-        "auto", description="auto: bf16 arithmetic over float32 weights where the device has it, else float32."
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="Recompute activations instead of keeping them: about a third slower, far less memory."
-    )
-    seed: int = Field(
-        23, ge=0, lt=2**32, description="Decides data order, dropout and fresh adapters; 23 is the official seed."
-    )
-    hardware: HardwarePart = HardwarePart()
-    limits: LimitsPart = LimitsPart()
-    secrets: tuple[str, ...] = Field(
-        (), description="Names of the secrets that the engine may see; all others are kept from it."
-    )
-    tracking: TrackingPart = TrackingPart()
-    output_dir: str | None = Field(
-        None, description="Also put the finished model here: a folder, or /models/… or /outputs/… in a store."
-    )
-
-    @property
-    def lora_alpha(self) -> int:
-        """The adapter's scale with its default applied."""
-        return self.lora.alpha or 2 * self.lora.rank
 
 
 def recipe_from(
@@ -222,15 +39,15 @@ def recipe_from(
     known one) or a value of the wrong kind, and *not found* for an unknown ``model.family``. Whether ``model.name`` can
     be had is for the backend to say: it may be a folder there.
     """
-    written = _merge({}, user)
+    written = merge({}, user)
     for assignment in sets:
-        key, value = _parse_set(assignment)
-        _assign(written, key, value)
+        key, value = parse_set(assignment)
+        assign(written, key, value)
     user_only = _validate(written)
     named = get_member(user_only.model.family) if user_only.model.family else find_member(user_only.model.name)
     member = family or named
     defaults = member.training_defaults.get(user_only.method, {}) if member else {}
-    return _validate(_merge(defaults, written))
+    return _validate(merge(defaults, written))
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
@@ -274,21 +91,6 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
-def flatten(recipe: TrainRecipe) -> dict[str, Any]:
-    """Return the recipe as ``{"optimizer.learning_rate": 5e-6, …}``."""
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}{key}.", inner)
-        else:
-            flat[prefix[:-1]] = value
-
-    walk("", recipe.model_dump(mode="json"))
-    return flat
-
-
 def check_name(name: str) -> str:
     """Return ``name`` when it can name a run, else raise a usage error with one that can."""
     if not NAME_PATTERN.fullmatch(name):
@@ -313,84 +115,15 @@ def _as_usage_error(error: ValidationError) -> OcrvlError:
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        return _unknown_key(key)
+        return unknown_key(key)
+    if first["type"] == "literal_error":
+        allowed = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        hint = did_you_mean(str(first["input"]), allowed)
+        return usage_error(f"recipe key '{key}' cannot be {first['input']!r}", hint)
     message = first["msg"].removeprefix("Value error, ")
     return usage_error(
         f"recipe key '{key or 'recipe'}': {message} (got {first['input']!r})", "ocrvl recipe show default"
     )
-
-
-def _known_keys() -> list[str]:
-    return list(flatten(TrainRecipe()))
-
-
-def _unknown_key(key: str) -> OcrvlError:
-    known = _known_keys()
-    section, _, last = key.rpartition(".")
-    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
-    beside = [name.rpartition(".")[2] for name in known if section and name.rpartition(".")[0] == section]
-    if elsewhere:  # the right word in the wrong section is likelier than any slip of the pen
-        hint = did_you_mean(key, elsewhere)
-    elif beside:
-        hint = did_you_mean(last, beside)
-    else:
-        hint = did_you_mean(key.partition(".")[0], dict.fromkeys(name.partition(".")[0] for name in known))
-    return usage_error(f"unknown recipe key '{key}'", hint)
-
-
-def _parse_set(assignment: str) -> tuple[str, Any]:
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise usage_error(f"--set {assignment} is not KEY=VALUE", "--set optimizer.learning_rate=1e-4")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise usage_error(f"--set {assignment}: the value is not YAML", f"--set {key}='\"…\"'") from error
-    if _is_text(key):
-        return key, value if isinstance(value, str | None) else text.strip()
-    return key, _number(value)
-
-
-def _is_text(dotted: str) -> bool:
-    """Say whether a key holds text: there ``1.6`` or ``1234567`` is a name or a commit, not a number."""
-    annotation: Any = TrainRecipe
-    for part in dotted.split("."):
-        fields = getattr(annotation, "model_fields", {})
-        annotation = fields[part].annotation if part in fields else None
-    return annotation in (str, str | None)
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads ``1e-4`` as text, and every user means the number."""
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)
-    return value
-
-
-def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    known = _known_keys()
-    if dotted not in known and not any(key.startswith(f"{dotted}.") for key in known):
-        raise _unknown_key(dotted)
-    for part in parents:
-        child = tree.setdefault(part, {})
-        if not isinstance(child, dict):
-            raise usage_error(f"recipe key '{part}' must be a mapping", "ocrvl recipe show default")
-        tree = child
-    tree[last] = value
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid on top, mapping by mapping; neither is changed."""
-    merged = {key: _merge({}, value) if isinstance(value, Mapping) else value for key, value in base.items()}
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping):
-            merged[key] = _merge(below if isinstance(below, dict) else {}, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _first_line(error: Exception) -> str:

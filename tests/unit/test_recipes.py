@@ -236,8 +236,8 @@ def test_the_adapters_scale_is_twice_its_rank_where_it_is_not_given() -> None:
         ({"optimiser": {"learning_rate": 1}}, "optimiser", "did you mean 'optimizer'?"),
         ({"learning_rate": 1e-4}, "learning_rate", "did you mean 'optimizer.learning_rate'?"),
         ({"schedule": {"learning_rate": 1}}, "schedule.learning_rate", "did you mean 'optimizer.learning_rate'?"),
-        ({"checkpoint": {"save_step": 1}}, "checkpoint.save_step", "did you mean 'save_steps'?"),
-        ({"optimizer": {"lr": 1}}, "optimizer.lr", "known: learning_rate, weight_decay"),
+        ({"checkpoint": {"save_step": 1}}, "checkpoint.save_step", "did you mean 'checkpoint.save_steps'?"),
+        ({"optimizer": {"lr": 1}}, "optimizer.lr", "known: optimizer.learning_rate, optimizer.weight_decay"),
         ({"zzz": 1}, "zzz", "known: model, method, engine"),
     ],
 )

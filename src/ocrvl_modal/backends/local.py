@@ -1,0 +1,212 @@
+"""The embedded default: jobs in processes of this machine, the stores under one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ocrvl_modal import files, locks
+from ocrvl_modal.backends.base import OnProgress, RunSlot, StopKind, Stores
+from ocrvl_modal.backends.store_folder import FolderStores
+from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
+from ocrvl_modal.gpus import visible_gpus
+from ocrvl_modal.jobs.progress import parse_progress
+from ocrvl_modal.places import Places, is_place
+from ocrvl_modal.runs.layout import RunLayout
+from ocrvl_modal.runs.record import RunRecord
+
+_LAST_LINES = 15
+_LOCAL_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "jinja2")
+
+
+class LocalBackend:
+    """Implements :class:`ocrvl_modal.backends.base.Backend` on this machine."""
+
+    name = "local"
+
+    def __init__(self, home: Path) -> None:
+        self.places = Places.under(home)
+        self.stores: Stores = FolderStores(self.places)
+
+    def describe(self, gpu: str | None) -> str:
+        """Return, for the plan, what this machine has."""
+        found = visible_gpus()
+        cores = f"{os.cpu_count() or 1} CPU cores"
+        text = f"this machine: {', '.join(found)}" if found else f"this machine: {cores}, no GPU"
+        return f"{text} ({gpu} is asked for on Modal only)" if gpu else text
+
+    def require_ready(self) -> None:
+        """Require the libraries that train and read on this machine."""
+        missing = [name for name in _LOCAL_LIBRARIES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise OcrvlError(
+                f"training and reading on this machine need {', '.join(missing)}", "pip install 'ocrvl-modal[local]'"
+            )
+
+    def stage_dataset(self, reference: str) -> str:
+        """Return the dataset's reference: jobs read it where it lies."""
+        path = self.places.resolve(reference)
+        if is_place(reference):
+            if not path.exists():
+                raise not_found(f"there is no {reference} in the data store", _put_hint(reference))
+            return reference
+        return str(path.absolute())
+
+    def call(self, job: str, request: dict[str, Any], *, on_progress: OnProgress) -> dict[str, Any]:
+        """Run a short job in a process of its own, so that what it loads goes when it ends."""
+        self.require_ready()
+        self.places.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="call-", dir=self.places.scratch) as scratch:
+            request_file, result_file = Path(scratch, "request.json"), Path(scratch, "result.json")
+            files.write_json(request_file, {**request, "places": self.places.model_dump(mode="json")})
+            process = subprocess.Popen(
+                _worker(job, request_file, "--result", str(result_file)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+            try:
+                last_lines = _relay(process, on_progress)
+            finally:
+                _end(process)
+            return _read_result(job, result_file, process.returncode, last_lines)
+
+    @contextmanager
+    def reserve(self, name: str) -> Iterator[RunSlot]:
+        """Hold the run's lock; the spawned job inherits it."""
+        layout = RunLayout.of(self.places.outputs, name)
+        descriptor = locks.acquire(layout.lock)
+        if descriptor is None:
+            raise usage_error(f"another process works on run '{name}'", f"ocrvl runs wait {name}")
+        try:
+            yield _LocalSlot(layout, self.places, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def is_alive(self, record: RunRecord) -> bool:
+        """Say whether the run's lock is held."""
+        return locks.is_held(RunLayout.of(self.places.outputs, record.name).lock)
+
+    def stop(self, record: RunRecord, kind: StopKind) -> None:
+        """Signal the supervisor; it saves, then stops."""
+        attempt = record.attempt
+        if attempt is None or not attempt.call_id or not self.is_alive(record):
+            return
+        number = signal.SIGTERM if kind == "cancel" else signal.SIGINT
+        try:
+            os.kill(int(attempt.call_id), number)
+        except ProcessLookupError:
+            return
+
+
+class _LocalSlot:
+    """The run's lock, ready to be handed to the supervisor."""
+
+    def __init__(self, layout: RunLayout, places: Places, descriptor: int) -> None:
+        self._layout = layout
+        self._places = places
+        self._descriptor = descriptor
+
+    def spawn(self, request: dict[str, Any], attempt: int) -> str:
+        """Start the supervisor in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it."""
+        there = self._layout.attempt(attempt)
+        files.write_json(there.request, {**request, "places": self._places.model_dump(mode="json")})
+        with there.supervisor_log.open("ab") as log:
+            process = subprocess.Popen(
+                _worker("train", there.request),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(self._descriptor,),
+                start_new_session=True,
+            )
+        return str(process.pid)
+
+
+def this_host() -> str:
+    """Return this machine's name."""
+    return socket.gethostname()
+
+
+def _worker(job: str, request: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "ocrvl_modal.backends.worker", job, str(request), *more]
+
+
+def _relay(process: subprocess.Popen[str], on_progress: OnProgress) -> list[str]:
+    """Pass a job's progress on while it runs; return the last other lines that it printed."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    assert process.stderr is not None
+    for line in process.stderr:
+        progress = parse_progress(line)
+        if progress:
+            on_progress(*progress)
+        elif line.strip():
+            last.append(line.rstrip())
+    process.wait()
+    return list(last)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Leave no process behind, whatever ended the call."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for stream in (process.stdin, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _read_result(job: str, result_file: Path, code: int, last_lines: list[str]) -> dict[str, Any]:
+    if not result_file.is_file():
+        shown = "\n".join(last_lines)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        raise OcrvlError(f"the job '{job}' {how}\n{shown}".rstrip(), "try again; if it stays, report these lines")
+    answer: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
+    if "error" in answer:
+        raise OcrvlError.from_dict(answer["error"])
+    if answer.get("interrupted"):
+        raise OcrvlError("interrupted", code=ExitCode.INTERRUPTED)
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def _put_hint(reference: str) -> str:
+    if Path(reference).exists():
+        return f"/data/… names the data store, not this machine's folder: ocrvl volume put {reference} {reference}"
+    return "ocrvl volume ls /data"
+
+
+def kill_run(places: Places, record: RunRecord) -> None:
+    """End a run's supervisor and engine with SIGKILL, as a power cut would, and wait until they are gone.
+
+    The quickstart does this to show what survives; nothing else should.
+    """
+    layout = RunLayout.of(places.outputs, record.name)
+    attempt = record.attempt
+    if attempt is None or not attempt.call_id or not locks.is_held(layout.lock):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(attempt.call_id), signal.SIGKILL)
+    with contextlib.suppress(OSError, ValueError):
+        os.killpg(int(layout.engine_group.read_text(encoding="utf-8")), signal.SIGKILL)
+    while locks.is_held(layout.lock):
+        time.sleep(0.02)

@@ -1,0 +1,297 @@
+"""From what a user asked for to what can be submitted: everything that a CPU can find out before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ocrvl_modal.backends.base import Backend, OnProgress
+from ocrvl_modal.backends.runs_view import find_run, load_recipe, load_run, place_of
+from ocrvl_modal.backends.submission import Submission
+from ocrvl_modal.configs import find_recipe
+from ocrvl_modal.data.checks import DatasetReport, check_dataset, overlap
+from ocrvl_modal.engines.tokens import token_counter
+from ocrvl_modal.errors import not_found, usage_error
+from ocrvl_modal.gpus import visible_gpus
+from ocrvl_modal.jobs.download import model_folder, model_place
+from ocrvl_modal.models import FamilyMember, PixelLimits, check_pairing, find_member, get_member, identify_folder
+from ocrvl_modal.places import is_place
+from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
+from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recipe_from
+from ocrvl_modal.runs.layout import checkpoint_step
+from ocrvl_modal.runs.record import now
+
+_HELD_OUT_BESIDE = {"validation": "validation.jsonl", "test": "test.jsonl"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line said."""
+
+    recipe: str | None = None
+    data: str | None = None
+    model: str | None = None
+    method: str | None = None
+    engine: str | None = None
+    name: str | None = None
+    gpu: str | None = None
+    sets: tuple[str, ...] = ()
+    resume_from: str | None = None
+    output_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The run's name, its recipe with every default filled in, and the family member it tunes."""
+
+    name: str
+    recipe: TrainRecipe
+    member: FamilyMember
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedData:
+    """The reports of the datasets that a recipe names."""
+
+    train: DatasetReport
+    validation: DatasetReport | None
+    warnings: tuple[str, ...] = field(default=())
+
+
+def resolve(asked: Asked, backend: Backend) -> Resolved:
+    """Turn flags, a recipe file and the defaults of model and backend into one recipe.
+
+    Without a recipe and data, the name of an earlier run stands for that run's recipe.
+    """
+    if asked.name:
+        check_name(asked.name)
+    written = _written(asked, backend)
+    recipe = recipe_from(written, asked.sets, family=_member_of_folder(written, asked.sets, backend))
+    member = _member(recipe, backend)
+    recipe, notes = _with_held_out_beside(recipe, backend)
+    recipe = _with_staged_data(recipe, backend)
+    recipe = _with_engine(recipe, member)
+    recipe = _with_places(recipe, backend)
+    return Resolved(asked.name or _new_name(recipe, member), recipe, member, notes)
+
+
+def check(resolved: Resolved, backend: Backend, on_progress: OnProgress) -> CheckedData:
+    """Check every dataset that the recipe names; raise a data error where one must not be trained on or scored."""
+    recipe, member = resolved.recipe, resolved.member
+    count_tokens = _token_counter(recipe, backend)
+    pixels = PixelLimits(recipe.pixels.minimum or member.pixels.minimum, recipe.pixels.maximum or member.pixels.maximum)
+
+    def report(reference: str | None) -> DatasetReport | None:
+        if reference is None:
+            return None
+        found = check_dataset(
+            backend.places.resolve(reference),
+            prompts=[*member.prompts.values(), *recipe.data.extra_prompts],
+            pixels=pixels,
+            max_seq_len=recipe.data.max_seq_len,
+            count_tokens=count_tokens,
+            on_progress=on_progress,
+        )
+        found.raise_if_invalid()
+        return found
+
+    train = report(recipe.data.train)
+    assert train is not None
+    held_out = [report(recipe.data.validation), report(recipe.data.test)]
+    warnings = list(train.warnings)
+    for other in held_out:
+        warnings += overlap(train, other) if other else []
+    return CheckedData(train, held_out[0], tuple(warnings))
+
+
+def plan(resolved: Resolved, checked: CheckedData, backend: Backend) -> TrainPlan:
+    """Return what the run will come to."""
+    train, validation = checked.train, checked.validation
+    tokens = train.vision_tokens.total + train.target_characters.total
+    return make_plan(
+        resolved.recipe,
+        resolved.member,
+        run=resolved.name,
+        backend=backend.name,
+        hardware=backend.describe(resolved.recipe.hardware.gpu),
+        train=DatasetSize(train.samples, tokens, train.sequence_tokens_max),
+        validation_samples=validation.samples if validation else 0,
+        devices=resolved.recipe.hardware.num_processes or max(1, len(visible_gpus())),
+    )
+
+
+def stage_model(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> None:
+    """Make the base model present in the models store."""
+    member = find_member(resolved.recipe.model.name)
+    if member is None:
+        model_folder(backend.places, resolved.recipe.model.name)
+        return
+    if backend.stores.exists(f"{model_place(member)}/config.json"):
+        return
+    say(f"{member.title} is not in the models store yet; {'fetching' if member.repository else 'making'} it")
+    backend.call(
+        "download", {"model": member.name, "revision": resolved.recipe.model.revision}, on_progress=on_progress
+    )
+
+
+def submission(
+    resolved: Resolved, checked: CheckedData, planned: TrainPlan, asked: Asked, backend: Backend
+) -> Submission:
+    """Return what :func:`ocrvl_modal.backends.submission.submit` takes."""
+    return Submission(
+        recipe=resolved.recipe,
+        plan=planned,
+        dataset_sha256=checked.train.sha256,
+        resume_from=find_checkpoint(backend, resolved.name, asked.resume_from) if asked.resume_from else None,
+    )
+
+
+def find_checkpoint(backend: Backend, name: str, reference: str) -> str:
+    """Return the place of the checkpoint that ``--resume-from`` means.
+
+    It may be ``checkpoint-40`` or ``40`` of the run itself, ``RUN`` for another run's newest, ``RUN/checkpoint-40``, or
+    a place in the outputs store. Raises *not found* with those that there are.
+    """
+    if is_place(reference):
+        return _existing_checkpoint(backend, str(PurePosixPath(reference).parent), PurePosixPath(reference).name)
+    run, _, checkpoint = reference.rpartition("/")
+    if not run and (reference.isdigit() or checkpoint_step(Path(reference)) is not None):
+        run = name
+    elif not run:
+        run, checkpoint = reference, ""
+    load_run(backend, run)
+    if checkpoint.isdigit():
+        checkpoint = f"checkpoint-{checkpoint}"
+    return _existing_checkpoint(backend, place_of(run, "checkpoints"), checkpoint)
+
+
+def _existing_checkpoint(backend: Backend, folder: str, checkpoint: str) -> str:
+    """Return the place of ``checkpoint`` in ``folder``, or of the newest where no name is given."""
+    steps = _complete_steps(backend, folder)
+    wanted = checkpoint or (f"checkpoint-{steps[-1]}" if steps else "")
+    if checkpoint_step(Path(wanted)) not in steps:
+        there = ", ".join(f"checkpoint-{step}" for step in steps) or "none"
+        raise not_found(f"there is no complete checkpoint {checkpoint or ''} in {folder}".replace("  ", " "), there)
+    return f"{folder}/{wanted}"
+
+
+def _complete_steps(backend: Backend, folder: str) -> list[int]:
+    if not backend.stores.exists(folder):
+        return []
+    steps = (
+        checkpoint_step(Path(entry.place))
+        for entry in backend.stores.list(folder)
+        if backend.stores.exists(f"{entry.place}/COMPLETE.json")
+    )
+    return sorted(step for step in steps if step is not None)
+
+
+def _written(asked: Asked, backend: Backend) -> dict[str, Any]:
+    """Return the recipe as it was written, with the flags laid over it."""
+    if asked.recipe:
+        written = read_recipe_file(find_recipe(asked.recipe))
+    elif asked.name and not asked.data and find_run(backend, asked.name):
+        written = load_recipe(backend, asked.name).model_dump(mode="json")
+    else:
+        written = {}
+    flags = {
+        ("data", "train"): asked.data,
+        ("model", "name"): asked.model,
+        ("method",): asked.method,
+        ("engine",): asked.engine,
+        ("hardware", "gpu"): asked.gpu,
+        ("output_dir",): asked.output_dir,
+    }
+    for path, value in flags.items():
+        if value is not None:
+            _put(written, path, value)
+    return written
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: str) -> None:
+    for part in path[:-1]:
+        child = tree.get(part)
+        tree[part] = dict(child) if isinstance(child, dict) else {}
+        tree = tree[part]
+    tree[path[-1]] = value
+
+
+def _member_of_folder(written: dict[str, Any], sets: tuple[str, ...], backend: Backend) -> FamilyMember | None:
+    """Return the member whose training defaults apply, where the model is named by a folder."""
+    model = recipe_from(written, sets).model
+    if model.family:
+        return get_member(model.family)
+    return None if find_member(model.name) else _identify(model.name, backend)
+
+
+def _member(recipe: TrainRecipe, backend: Backend) -> FamilyMember:
+    if recipe.model.family:
+        return get_member(recipe.model.family)
+    return find_member(recipe.model.name) or _identify(recipe.model.name, backend)
+
+
+def _identify(name: str, backend: Backend) -> FamilyMember:
+    if not is_place(name) and "/" not in name and not Path(name).exists():
+        return get_member(name)
+    return identify_folder(model_folder(backend.places, name))
+
+
+def _with_held_out_beside(recipe: TrainRecipe, backend: Backend) -> tuple[TrainRecipe, tuple[str, ...]]:
+    """Use ``validation.jsonl`` and ``test.jsonl`` that lie beside ``train.jsonl``, and say so."""
+    train = recipe.data.train
+    if not train:
+        raise usage_error("there is nothing to train on: no --data and no data.train", "--data ./digits/train.jsonl")
+    found: dict[str, str] = {}
+    if PurePosixPath(train).name == "train.jsonl":
+        for split, file in _HELD_OUT_BESIDE.items():
+            beside = str(PurePosixPath(train).parent / file)
+            if getattr(recipe.data, split) is None and backend.places.resolve(beside).is_file():
+                found[split] = beside
+    notes = tuple(f"{split}: {beside}, found beside the training data" for split, beside in found.items())
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=found)}), notes
+
+
+def _with_staged_data(recipe: TrainRecipe, backend: Backend) -> TrainRecipe:
+    named = {split: getattr(recipe.data, split) for split in ("train", "validation", "test")}
+    staged = {split: backend.stage_dataset(reference) for split, reference in named.items() if reference}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=staged)})
+
+
+def _with_engine(recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
+    engine = "transformers" if recipe.engine == "auto" else recipe.engine
+    check_pairing(member, engine, recipe.method)
+    return recipe.model_copy(update={"engine": engine})
+
+
+def _with_places(recipe: TrainRecipe, backend: Backend) -> TrainRecipe:
+    """Make paths independent of the folder that the command was called in, and the model's name its full one."""
+    changes: dict[str, Any] = {}
+    member = find_member(recipe.model.name)
+    name = member.name if member else recipe.model.name
+    if not member and not is_place(name):
+        name = str(Path(name).absolute())
+    changes["model"] = recipe.model.model_copy(update={"name": name})
+    if recipe.output_dir:
+        target = backend.places.resolve(recipe.output_dir)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise usage_error(f"--output-dir {recipe.output_dir} is there, and not empty", "name another folder")
+        if not is_place(recipe.output_dir):
+            changes["output_dir"] = str(target.absolute())
+    return recipe.model_copy(update=changes)
+
+
+def _new_name(recipe: TrainRecipe, member: FamilyMember) -> str:
+    path = PurePosixPath(str(recipe.data.train))
+    subject = path.parent.name if path.stem in {"train", "data"} and path.parent.name else path.stem
+    safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in subject).strip("-")
+    return f"{member.name}-{safe or 'run'}"[:46].rstrip("-.") + f"-{now().astimezone():%m%d-%H%M%S}"
+
+
+def _token_counter(recipe: TrainRecipe, backend: Backend) -> Callable[[str], int] | None:
+    """Count with the model's own tokenizer where it is here already; the trainer counts again in any case."""
+    named = find_member(recipe.model.name)
+    folder = backend.places.resolve(model_place(named) if named else recipe.model.name)
+    return token_counter(folder) if (folder / "tokenizer.json").is_file() else None

@@ -1,0 +1,162 @@
+"""Runs as a reader sees them: what the record says, held against whether anyone really works on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ocrvl_modal.backends.base import Backend
+from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found
+from ocrvl_modal.places import Places
+from ocrvl_modal.recipes import TrainRecipe, check_name, recipe_from
+from ocrvl_modal.runs.layout import RunLayout
+from ocrvl_modal.runs.metrics import Row, parse_rows
+from ocrvl_modal.runs.record import ACTIVE, RunRecord, State, parse_record
+
+OUTPUTS = "/outputs"
+_GONE = "its process is gone"
+_POLL_S = 0.3
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run's record, and the state that it is truly in: a record that claims work nobody does is *interrupted*."""
+
+    record: RunRecord
+    alive: bool
+
+    @property
+    def state(self) -> State:
+        """The state to show."""
+        if self.record.state in ACTIVE and not self.alive:
+            return "interrupted"
+        return self.record.state
+
+    @property
+    def reason(self) -> str:
+        """Why the run is not going on, in words; empty while it is, or when it is done."""
+        if self.record.state in ACTIVE and not self.alive:
+            return f"{_GONE} (it was {self.record.state})"
+        if self.record.error:
+            return self.record.error.message
+        attempt = self.record.attempt
+        return attempt.reason if attempt else ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more without a new start."""
+        return self.state not in ACTIVE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the view as it stands in JSON output."""
+        return {**self.record.model_dump(mode="json"), "state": self.state, "alive": self.alive, "reason": self.reason}
+
+
+def place_of(name: str, *more: str) -> str:
+    """Return the place of a run's folder, or of something in it."""
+    return "/".join((OUTPUTS, name, *more))
+
+
+def find_run(backend: Backend, name: str) -> RunView | None:
+    """Return the run called ``name``, or ``None``."""
+    check_name(name)
+    place = place_of(name, "run.json")
+    if not backend.stores.exists(place):
+        return None
+    return _settled_view(backend, place)
+
+
+def load_run(backend: Backend, name: str) -> RunView:
+    """Return the run called ``name``; raise *not found* with the nearest known name."""
+    view = find_run(backend, name)
+    if view is None:
+        known = [view.record.name for view in list_runs(backend)[0]]
+        hint = did_you_mean(name, known) if known else f"ocrvl train --name {name} --data FILE"
+        raise not_found(f"there is no run named '{name}' on the {backend.name} backend", hint)
+    return view
+
+
+def list_runs(backend: Backend) -> tuple[list[RunView], list[OcrvlError]]:
+    """Return all runs, newest first, and the errors of those whose record cannot be read."""
+    views: list[RunView] = []
+    errors: list[OcrvlError] = []
+    for entry in backend.stores.list(OUTPUTS):
+        place = f"{entry.place}/run.json"
+        if not entry.is_folder or not backend.stores.exists(place):
+            continue
+        try:
+            views.append(_settled_view(backend, place))
+        except OcrvlError as error:
+            errors.append(error)
+    return sorted(views, key=lambda view: view.record.created_at, reverse=True), errors
+
+
+def _settled_view(backend: Backend, place: str) -> RunView:
+    """Read the record after asking who is alive: one that ended in between has written its end by then."""
+    record = parse_record(backend.stores.read_bytes(place), place)
+    if record.state not in ACTIVE:
+        return RunView(record, alive=False)
+    alive = backend.is_alive(record)
+    return RunView(parse_record(backend.stores.read_bytes(place), place), alive)
+
+
+def load_recipe(backend: Backend, name: str) -> TrainRecipe:
+    """Return the resolved recipe of a run."""
+    load_run(backend, name)
+    text = backend.stores.read_bytes(place_of(name, "recipe.yaml"))
+    return recipe_from(yaml.safe_load(text))
+
+
+def load_metrics(backend: Backend, name: str) -> list[Row]:
+    """Return the metrics of a run so far; none before its first step."""
+    return _rows(backend, name, "metrics.jsonl")
+
+
+def load_evaluations(backend: Backend, name: str) -> list[Row]:
+    """Return the evaluation losses of a run so far."""
+    return _rows(backend, name, "evaluations.jsonl")
+
+
+def log_lines(backend: Backend, name: str, attempt: int | None = None, *, follow: bool = False) -> Iterator[str]:
+    """Yield the lines that the engine printed, of one attempt or of all; with ``follow``, until the run has ended."""
+    number = attempt or 1
+    offset, rest = 0, b""
+    while True:
+        view = load_run(backend, name)
+        place = log_place(backend.places, name, number)
+        if backend.stores.exists(place):
+            chunk = backend.stores.read_bytes(place, offset)
+            offset += len(chunk)
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode("utf-8", errors="replace")
+            if chunk:
+                continue
+        newest = len(view.record.attempts)
+        if attempt is None and number < newest:
+            if rest:
+                yield rest.decode("utf-8", errors="replace")
+            number, offset, rest = number + 1, 0, b""
+            continue
+        if not follow or view.ended or number < newest:
+            if rest:
+                yield rest.decode("utf-8", errors="replace")
+            return
+        time.sleep(_POLL_S)
+
+
+def log_place(places: Places, name: str, attempt: int) -> str:
+    """Return the place of one attempt's log."""
+    layout = RunLayout.of(places.outputs, name)
+    return place_of(name, *layout.attempt(attempt).log.relative_to(layout.root).parts)
+
+
+def _rows(backend: Backend, name: str, file: str) -> list[Row]:
+    place = place_of(name, file)
+    if not backend.stores.exists(place):
+        return []
+    return parse_rows(backend.stores.read_bytes(place).decode("utf-8"))

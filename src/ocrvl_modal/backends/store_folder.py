@@ -1,0 +1,92 @@
+"""The local backend's stores: four folders."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ocrvl_modal import files
+from ocrvl_modal.backends.base import StoreEntry
+from ocrvl_modal.errors import not_found, usage_error
+from ocrvl_modal.places import Places, split_place
+
+
+class FolderStores:
+    """Implements :class:`ocrvl_modal.backends.base.Stores` over folders of this machine."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def exists(self, place: str) -> bool:
+        """Say whether there is a file or a folder at ``place``."""
+        return self._path(place).exists()
+
+    def list(self, place: str) -> list[StoreEntry]:
+        """Return what is in a folder, or the file itself, by name."""
+        path = self._path(place)
+        if path == self._places.store(split_place(place)[0]):
+            path.mkdir(parents=True, exist_ok=True)
+        self._require(path, place)
+        if path.is_file():
+            return [_entry(path, place)]
+        shown = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        return [_entry(entry, f"{place.rstrip('/')}/{entry.name}") for entry in shown]
+
+    def read_bytes(self, place: str, offset: int = 0) -> bytes:
+        """Return a file's bytes from ``offset`` on."""
+        path = self._path(place)
+        if not path.is_file():
+            raise not_found(f"there is no file {place} in the local stores", f"ocrvl volume ls {_parent(place)}")
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            return stream.read()
+
+    def write_bytes(self, place: str, data: bytes) -> None:
+        """Write a file whole, in place of one that is there."""
+        files.write_bytes(self._path(place), data)
+
+    def get(self, place: str, destination: Path, *, force: bool = False) -> int:
+        """Copy a file or a folder out of a store; return its bytes."""
+        source = self._path(place)
+        self._require(source, place)
+        return _copy(source, destination, force=force)
+
+    def put(self, source: Path, place: str, *, force: bool = False) -> int:
+        """Copy a file or a folder into a store; return its bytes."""
+        if not source.exists():
+            raise not_found(f"there is no {source} on this machine", f"ls {source.parent}")
+        store, inside = split_place(place)
+        if not inside.parts:
+            place = f"/{store}/{source.absolute().name}"
+        return _copy(source, self._path(place), force=force)
+
+    def _path(self, place: str) -> Path:
+        split_place(place)
+        return self._places.resolve(place)
+
+    def _require(self, path: Path, place: str) -> None:
+        if not path.exists():
+            raise not_found(f"there is no {place} in the local stores", f"ocrvl volume ls {_parent(place)}")
+
+
+def _copy(source: Path, destination: Path, *, force: bool) -> int:
+    if destination.is_dir() and source.is_file():
+        destination = destination / source.name
+    if destination.exists() and not force:
+        raise usage_error(f"{destination} exists already", "add --force to replace it")
+    if source.is_dir():
+        with files.new_folder(destination) as beside:
+            shutil.copytree(source, beside, dirs_exist_ok=True)
+    else:
+        files.copy_file(source, destination)
+    return files.size_of_tree(destination)
+
+
+def _entry(path: Path, place: str) -> StoreEntry:
+    modified = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    return StoreEntry(place, path.is_dir(), files.size_of_tree(path), modified)
+
+
+def _parent(place: str) -> str:
+    return place.rstrip("/").rpartition("/")[0] or place

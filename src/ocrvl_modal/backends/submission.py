@@ -1,0 +1,167 @@
+"""Starting a run, or going on with one: decided under the run's reservation, so that two starts cannot cross."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+
+import yaml
+
+from ocrvl_modal._version import __version__
+from ocrvl_modal.backends.base import Backend
+from ocrvl_modal.backends.runs_view import place_of
+from ocrvl_modal.errors import data_error, usage_error
+from ocrvl_modal.plan import TrainPlan
+from ocrvl_modal.recipes import TrainRecipe, dump_recipe, flatten, recipe_from
+from ocrvl_modal.runs.record import (
+    ACTIVE,
+    Attempt,
+    ErrorNote,
+    RunRecord,
+    now,
+    parse_record,
+    with_state,
+)
+
+_MAY_CHANGE = ("limits.", "tracking.", "checkpoint.", "evaluation.", "hardware.gpu", "output_dir", "secrets")
+"""Recipe keys that do not alter what is learned, and so may differ when a run goes on."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to be run: the resolved recipe, its plan, and the dataset's digest."""
+
+    recipe: TrainRecipe
+    plan: TrainPlan
+    dataset_sha256: str
+    resume_from: str | None = None
+
+
+def submit(backend: Backend, submission: Submission) -> RunRecord:
+    """Record the run and start its job; return the record as it was when the job started.
+
+    A run that is done stays as it is, and its record is returned. Raises a usage error while another process works on
+    the run, or when it was begun with a recipe that would learn something else.
+    """
+    name = submission.plan.run
+    with backend.reserve(name) as slot:
+        before = _existing(backend, name)
+        if before is not None and before.state == "done" and submission.resume_from is None:
+            _require_same_lesson(backend, before, submission)
+            return before
+        record = _new_record(backend, submission) if before is None else _going_on(backend, before, submission)
+        attempt = Attempt(number=len(record.attempts) + 1, started_at=now())
+        record = record.model_copy(update={"attempts": (*record.attempts, attempt)})
+        _write(backend, name, submission, record)
+        try:
+            slot.spawn({"name": name, "resume_from": submission.resume_from}, attempt.number)
+        except OSError as error:
+            _write_record(backend, _never_started(record, error))
+            raise
+    return record
+
+
+def _existing(backend: Backend, name: str) -> RunRecord | None:
+    place = place_of(name, "run.json")
+    if not backend.stores.exists(place):
+        return None
+    return parse_record(backend.stores.read_bytes(place), place)
+
+
+def _new_record(backend: Backend, submission: Submission) -> RunRecord:
+    plan, recipe = submission.plan, submission.recipe
+    return RunRecord(
+        name=plan.run,
+        backend=backend.name,
+        engine=plan.engine,
+        model=plan.model,
+        method=plan.method,
+        dataset=str(recipe.data.train),
+        dataset_sha256=submission.dataset_sha256,
+        samples=plan.samples,
+        max_steps=plan.max_steps,
+        created_at=now(),
+        updated_at=now(),
+        version=__version__,
+        user=_user(),
+        tags=recipe.tracking.tags,
+        note=recipe.tracking.note,
+        resumed_from=submission.resume_from,
+    )
+
+
+def _going_on(backend: Backend, before: RunRecord, submission: Submission) -> RunRecord:
+    """Return the record of an earlier start, ready for one more attempt.
+
+    The reservation is held, so a record that claims work is that of a process that died.
+    """
+    _require_same_lesson(backend, before, submission)
+    ended = close_dead_attempt(before)
+    return ended.model_copy(
+        update={
+            "state": "submitted",
+            "error": None,
+            "max_steps": submission.plan.max_steps,
+            "tags": submission.recipe.tracking.tags,
+            "note": submission.recipe.tracking.note,
+        }
+    )
+
+
+def close_dead_attempt(record: RunRecord) -> RunRecord:
+    """Return the record with its newest attempt ended, where its process died before it could say so."""
+    if record.state not in ACTIVE:
+        return record
+    attempt = record.attempt
+    if attempt is not None and attempt.ended_at is None:
+        died = attempt.model_copy(
+            update={
+                "ended_at": record.heartbeat_at or record.updated_at,
+                "ended_as": "interrupted",
+                "reason": f"its process died while {record.state}",
+            }
+        )
+        record = record.model_copy(update={"attempts": (*record.attempts[:-1], died)})
+    return with_state(record, "interrupted")
+
+
+def _require_same_lesson(backend: Backend, before: RunRecord, submission: Submission) -> None:
+    text = backend.stores.read_bytes(place_of(before.name, "recipe.yaml"))
+    earlier, wanted = flatten(recipe_from(yaml.safe_load(text))), flatten(submission.recipe)
+    changed = [
+        f"{key}: {earlier.get(key)} → {wanted.get(key)}"
+        for key in sorted({*earlier, *wanted})
+        if earlier.get(key) != wanted.get(key) and not key.startswith(_MAY_CHANGE)
+    ]
+    if changed:
+        raise usage_error(
+            f"run '{before.name}' was begun with another recipe ({'; '.join(changed)})",
+            f"go on with `ocrvl train --name {before.name}`, or give the new one another --name",
+        )
+    if submission.dataset_sha256 != before.dataset_sha256:
+        raise data_error(
+            f"{before.dataset} is not what it was when run '{before.name}' began",
+            "put the earlier dataset back, or train under another --name",
+        )
+
+
+def _write(backend: Backend, name: str, submission: Submission, record: RunRecord) -> None:
+    backend.stores.write_bytes(place_of(name, "recipe.yaml"), dump_recipe(submission.recipe).encode())
+    backend.stores.write_bytes(place_of(name, "plan.json"), submission.plan.model_dump_json(indent=2).encode())
+    _write_record(backend, record)
+
+
+def _write_record(backend: Backend, record: RunRecord) -> None:
+    backend.stores.write_bytes(place_of(record.name, "run.json"), record.model_dump_json(indent=2).encode())
+
+
+def _never_started(record: RunRecord, error: OSError) -> RunRecord:
+    note = ErrorNote(code="failed", message=f"its process could not be started: {error.strerror}")
+    return with_state(record, "failed", error=note)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,110 @@
+"""``ocrvl``: the commands put together, and the one place where an exception becomes words and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from ocrvl_modal._version import __version__
+from ocrvl_modal.commands import data, download, evaluate, infer, quickstart, recipe, runs, train, volume
+from ocrvl_modal.errors import ExitCode, OcrvlError
+
+app = typer.Typer(
+    name="ocrvl",
+    help="Fine-tune, score and serve PaddleOCR-VL, on this machine or on Modal's GPUs.",
+    no_args_is_help=True,
+    # Plain help: the decorated one costs more time than all the rest of `ocrvl --help`.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ocrvl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fine-tune, score and serve PaddleOCR-VL, on this machine or on Modal's GPUs.
+
+    New here? `ocrvl quickstart` trains a toy model on this machine, in minutes.
+    """
+
+
+app.command("quickstart")(quickstart.quickstart)
+app.command("train")(train.train)
+app.command("infer")(infer.infer)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(runs.app, name="runs")
+app.add_typer(data.app, name="data")
+app.add_typer(recipe.app, name="recipe")
+app.add_typer(volume.app, name="volume")
+app.add_typer(download.app, name="download")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``ocrvl`` and exit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(given))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; whatever the user can mend is told, never raised."""
+    as_json = "--json" in arguments
+    try:
+        returned = app(args=arguments, prog_name="ocrvl", standalone_mode=False)
+        return returned if isinstance(returned, int) else ExitCode.OK
+    except OcrvlError as error:
+        return _tell(error, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return _tell(OcrvlError("interrupted", code=ExitCode.INTERRUPTED), as_json=as_json)
+    except typer.Exit as done:
+        return done.exit_code
+    except BrokenPipeError:
+        return _reader_went_away()
+    except OSError as error:
+        return _tell(_of_the_system(error), as_json=as_json)
+    except Exception as error:
+        usage = _as_usage_error(error)
+        if usage is None:
+            raise
+        return _tell(usage, as_json=as_json)
+
+
+def _tell(error: OcrvlError, *, as_json: bool) -> int:
+    from ocrvl_modal.output import show_error
+
+    show_error(error, as_json=as_json)
+    return error.code
+
+
+def _as_usage_error(error: Exception) -> OcrvlError | None:
+    """Turn Typer's own complaint about a command line into ours; its classes are private, so it goes by their shape."""
+    format_message = getattr(error, "format_message", None)
+    if format_message is None:
+        return None
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "ocrvl"
+    return OcrvlError(format_message(), f"{path} --help", ExitCode.USAGE)
+
+
+def _of_the_system(error: OSError) -> OcrvlError:
+    where = f" ({error.filename})" if error.filename else ""
+    return OcrvlError(f"{error.strerror or error}{where}", "look at the disk and its permissions, then try again")
+
+
+def _reader_went_away() -> int:
+    # Whoever read our output has closed it, as `head` does; Python would complain once more while it exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK

@@ -1,0 +1,1 @@
+"""The commands of ``ocrvl``, one file a noun: parse, call, show."""

@@ -1,0 +1,230 @@
+"""The steps of the quickstart: each does one real thing through the same code as the command that it stands for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ocrvl_modal import locks
+from ocrvl_modal.backends import preparation
+from ocrvl_modal.backends.local import LocalBackend, kill_run
+from ocrvl_modal.backends.preparation import Asked, CheckedData, Resolved
+from ocrvl_modal.backends.runs_view import RunView, find_run, load_run, place_of
+from ocrvl_modal.backends.submission import Submission, submit
+from ocrvl_modal.data.synth import SynthReport, synthesize_digits
+from ocrvl_modal.errors import OcrvlError, usage_error
+from ocrvl_modal.files import remove_folder
+from ocrvl_modal.models import FAMILY
+from ocrvl_modal.output import Output, stderr_console
+from ocrvl_modal.plan import TrainPlan
+from ocrvl_modal.report.follow import follow
+from ocrvl_modal.report.words import count, duration, size
+from ocrvl_modal.runs.layout import RunLayout
+
+RUN = "quickstart"
+DATASET = "/data/digits"
+_SHARE_BEFORE_THE_KILL = 0.55
+_READ = 4
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of the tour: how the run stands, and what the kill cost."""
+
+    view: RunView
+    killed_at_step: int
+    resumed_from_step: int
+
+
+@dataclass(frozen=True)
+class TourReport:
+    """All that the quickstart found, for the summary and for JSON."""
+
+    home: Path
+    run: RunView
+    plan: TrainPlan
+    killed_at_step: int
+    resumed_from_step: int
+    readings: tuple[dict[str, str], ...]
+    scores: dict[str, Any]
+    samples: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as it stands in JSON output."""
+        return {
+            "run": self.run.to_dict(),
+            "scores": self.scores,
+            "test_samples": self.samples,
+            "killed_at_step": self.killed_at_step,
+            "resumed_from_step": self.resumed_from_step,
+            "readings": list(self.readings),
+            "files": {name: str(path) for name, path in self.files.items()},
+            "seconds": round(self.seconds, 1),
+            "is_a_toy": True,
+        }
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where each thing lies on this machine."""
+        places = LocalBackend(self.home).places
+        layout = RunLayout.of(places.outputs, self.run.record.name)
+        return {
+            "dataset": places.resolve(DATASET),
+            "base_model": places.models / "tiny",
+            "run": layout.root,
+            "metrics": layout.metrics,
+            "log": layout.attempt(len(self.run.record.attempts)).log,
+            "tuned_model": layout.export,
+            "predictions": layout.evaluation("test") / "predictions.jsonl",
+        }
+
+
+class Tour:
+    """One quickstart."""
+
+    def __init__(self, home: Path, out: Output, *, keep: bool) -> None:
+        self.backend = LocalBackend(home)
+        self.home = home
+        self.out = out
+        self.name = self._free_name() if keep else RUN
+        self._began = time.monotonic()
+
+    def go(self) -> TourReport:
+        """Take every step and return what came of it."""
+        self.backend.require_ready()
+        self.clear()
+        made = self.step("made a dataset", self.make_dataset, lambda made: f"{_samples(made)} of six digits")
+        self.step("made a model", self.make_model, lambda model: f"{size(model['size_bytes'])}, weights at random")
+        resolved, checked, planned = self.step(
+            "checked and planned", self.check_and_plan, lambda three: f"{count(three[2].max_steps)} steps, no problems"
+        )
+        training = self.step("trained", lambda: self.train(resolved, checked, planned), _training_words)
+        readings = self.step("read images", lambda: self.read(made), _readings_words)
+        evaluation = self.step("scored", self.score, lambda found: f"base and tuned on {found['samples']} images")
+        return TourReport(
+            home=self.home,
+            run=training.view,
+            plan=planned,
+            killed_at_step=training.killed_at_step,
+            resumed_from_step=training.resumed_from_step,
+            readings=readings,
+            scores=evaluation["scores"],
+            samples=evaluation["samples"],
+            seconds=time.monotonic() - self._began,
+        )
+
+    def step(self, what: str, act: Callable[[], Result], words: Callable[[Result], str]) -> Result:
+        """Act, then say what was done and how long it took."""
+        began = time.monotonic()
+        result = act()
+        if self.out.talkative:
+            took = duration(time.monotonic() - began)
+            stderr_console().print(f"[green]✓[/] {what:<20} {words(result)} [dim]({took})[/]", highlight=False)
+        return result
+
+    def clear(self) -> None:
+        """Remove the run of an earlier quickstart, unless somebody works on it."""
+        layout = RunLayout.of(self.backend.places.outputs, self.name)
+        if not layout.root.exists():
+            return
+        if locks.is_held(layout.lock):
+            raise usage_error(f"another quickstart runs in {self.home}", "name another --dir, or wait for it")
+        remove_folder(layout.root)
+
+    def make_dataset(self) -> SynthReport:
+        """Render digits into the data store."""
+        with self.out.progress() as on_progress:
+            return synthesize_digits(self.backend.places.resolve(DATASET), on_progress=on_progress)
+
+    def make_model(self) -> dict[str, Any]:
+        """Make the tiny model in the models store."""
+        with self.out.progress() as on_progress:
+            return self.backend.call("download", {"model": "tiny", "force": True}, on_progress=on_progress)
+
+    def check_and_plan(self) -> tuple[Resolved, CheckedData, TrainPlan]:
+        """Do what ``ocrvl train --dry-run`` does."""
+        asked = Asked(data=f"{DATASET}/train.jsonl", model="tiny", name=self.name)
+        resolved = preparation.resolve(asked, self.backend)
+        with self.out.progress() as on_progress:
+            checked = preparation.check(resolved, self.backend, on_progress)
+        return resolved, checked, preparation.plan(resolved, checked, self.backend)
+
+    def train(self, resolved: Resolved, checked: CheckedData, planned: TrainPlan) -> Training:
+        """Train, kill everything in the middle, and go on."""
+        wanted = Submission(resolved.recipe, planned, checked.train.sha256)
+        submit(self.backend, wanted)
+        enough = round(planned.max_steps * _SHARE_BEFORE_THE_KILL)
+        view = follow(self.backend, self.name, self.out, until=lambda view: view.ended or view.record.step >= enough)
+        self._require(view, view.alive)
+        kill_run(self.backend.places, view.record)
+        killed = load_run(self.backend, self.name)
+        self._tell_of_the_kill(killed)
+        submit(self.backend, wanted)
+        view = follow(self.backend, self.name, self.out)
+        self._require(view, view.state == "done")
+        attempt = view.record.attempt
+        return Training(view, killed.record.step, (attempt.resumed_from_step if attempt else None) or 0)
+
+    def read(self, made: SynthReport) -> tuple[dict[str, str], ...]:
+        """Read a few held-out images with the tuned model, as ``ocrvl infer --run`` does."""
+        from ocrvl_modal.data.rows import read_samples
+
+        samples = read_samples(made.test)[:_READ]
+        request = {
+            "model": place_of(self.name, "export"),
+            "images": [{"name": sample.image.name, "path": str(sample.image)} for sample in samples],
+            "prompt": FAMILY["tiny"].prompts["text"],
+        }
+        with self.out.progress() as on_progress:
+            result = self.backend.call("infer", request, on_progress=on_progress)
+        return tuple(
+            {"image": str(sample.image), "target": sample.target, "read": item["text"]}
+            for sample, item in zip(samples, result["items"], strict=True)
+        )
+
+    def score(self) -> dict[str, Any]:
+        """Score base and tuned on images that training never saw, as ``ocrvl eval`` does."""
+        request = {
+            "models": {"base": "/models/tiny", "tuned": place_of(self.name, "export")},
+            "data": f"{DATASET}/test.jsonl",
+            "out": place_of(self.name, "eval", "test"),
+        }
+        with self.out.progress() as on_progress:
+            return self.backend.call("evaluate", request, on_progress=on_progress)
+
+    def _tell_of_the_kill(self, killed: RunView) -> None:
+        if self.out.talkative:
+            stderr_console().print(
+                f"[yellow]✗[/] {'killed on purpose':<20} SIGKILL to engine and supervisor at step"
+                f" {killed.record.step}; now it goes on",
+                highlight=False,
+            )
+
+    def _require(self, view: RunView, fine: bool) -> None:
+        if not fine:
+            raise OcrvlError(f"training is {view.state}: {view.reason}", f"ocrvl runs logs {self.name}")
+
+    def _free_name(self) -> str:
+        number = 1
+        while find_run(self.backend, name := RUN if number == 1 else f"{RUN}-{number}"):
+            number += 1
+        return name
+
+
+def _samples(made: SynthReport) -> str:
+    return f"{count(sum(made.samples.values()))} images"
+
+
+def _training_words(training: Training) -> str:
+    lost = training.killed_at_step - training.resumed_from_step
+    return f"to the end, from step {training.resumed_from_step} on: the kill cost {lost} steps"
+
+
+def _readings_words(readings: tuple[dict[str, str], ...]) -> str:
+    return ", ".join(reading["read"] or "(nothing)" for reading in readings)

@@ -1,0 +1,216 @@
+"""``ocrvl data``: check a dataset, or make one to try things with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ocrvl_modal.commands._options import JsonOption, QuietOption
+from ocrvl_modal.errors import ExitCode, not_found
+
+if TYPE_CHECKING:
+    from ocrvl_modal.data.checks import DatasetReport
+    from ocrvl_modal.data.synth import SynthReport
+    from ocrvl_modal.models import FamilyMember
+
+_SHOWN_OF_A_KIND = 3
+
+app = typer.Typer(no_args_is_help=True, help="Check and make datasets.")
+
+
+@app.command()
+def check(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A .jsonl file here, or /data/… in the data store.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Model whose prompts and image sizes count; the newest of the family by default."),
+    ] = None,
+    max_seq_len: Annotated[
+        int | None,
+        typer.Option("--max-seq-len", min=16, help="Longest sample in tokens; as the model's recipe by default."),
+    ] = None,
+    extra_prompt: Annotated[
+        list[str] | None,
+        typer.Option("--extra-prompt", help="A prompt of your own, beside the model's; may be given again."),
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read every row, decode every image, and say what training would stumble over.
+
+    Ends with exit code 3 when the dataset cannot be trained on.
+
+    \b
+    Example:
+      ocrvl data check digits/train.jsonl --model tiny
+    """
+    from ocrvl_modal.data.checks import check_dataset
+    from ocrvl_modal.models import DEFAULT_MODEL
+    from ocrvl_modal.output import Output
+    from ocrvl_modal.recipes import recipe_from
+
+    out = Output.of("data check", json=json, quiet=quiet)
+    file = locate_dataset(path)
+    model = model or DEFAULT_MODEL
+    member = find_family_member(model)
+    limit = max_seq_len or recipe_from({"model": {"name": model}}, family=member).data.max_seq_len
+    with out.progress() as on_progress:
+        report = check_dataset(
+            file,
+            prompts=[*member.prompts.values(), *(extra_prompt or [])],
+            pixels=member.pixels,
+            max_seq_len=limit,
+            count_tokens=find_token_counter(model),
+            on_progress=on_progress,
+        )
+    for warning in report.warnings:
+        out.warn(warning)
+    out.finish(
+        report.to_dict(),
+        human=lambda: show_report(report, limit),
+        hint=f"ocrvl train --data {shlex.quote(path)} --model {shlex.quote(model)}" if report.is_valid else "",
+        exit_code=ExitCode.OK if report.is_valid else ExitCode.DATA_INVALID,
+    )
+
+
+@app.command()
+def synth(
+    out_folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to make, or /data/… in the store.")],
+    train: Annotated[int, typer.Option("--train", min=1, help="Samples to learn from.")] = 1024,
+    validation: Annotated[int, typer.Option("--validation", min=1, help="Samples for the evaluation loss.")] = 64,
+    test: Annotated[int, typer.Option("--test", min=1, help="Samples held out for scoring.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same files.")] = 0,
+    row_format: Annotated[
+        str, typer.Option("--format", metavar="messages|erniekit", help="Form of the rows; ocrvl reads both.")
+    ] = "messages",
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a dataset of six-digit images that the tiny model learns in minutes.
+
+    No string of digits is in two of its files, so the score on test.jsonl is of reading, not of remembering.
+
+    \b
+    Example:
+      ocrvl data synth --out digits
+    """
+    from ocrvl_modal.data.synth import synthesize_digits
+    from ocrvl_modal.output import Output
+
+    out = Output.of("data synth", json=json, quiet=quiet)
+    with out.progress() as on_progress:
+        report = synthesize_digits(
+            _resolve(out_folder),
+            train=train,
+            validation=validation,
+            test=test,
+            seed=seed,
+            row_format=row_format,
+            on_progress=on_progress,
+        )
+    file = shlex.quote(str(Path(out_folder) / report.train.name))
+    out.finish(
+        report.to_dict(),
+        human=lambda: _show_synth(report),
+        hint=f"ocrvl train --data {file} --model tiny --backend local",
+    )
+
+
+def locate_dataset(reference: str) -> Path:
+    """Return the real path of a dataset file that the user named.
+
+    Raises *not found* where a place in the data store is empty, with the command that fills it from a file of the
+    same path on this machine, if there is one.
+    """
+    from ocrvl_modal.places import is_place
+
+    path = _resolve(reference)
+    if not is_place(reference) or path.exists():
+        return path
+    quoted = shlex.quote(reference)
+    outside = Path(reference).exists()
+    raise not_found(
+        f"there is no dataset {reference} in the data store ({path})",
+        f"ocrvl volume put {quoted} {quoted}" if outside else f"ocrvl volume put FILE {quoted}",
+    )
+
+
+def find_family_member(model: str) -> FamilyMember:
+    """Return the member that a name, or the folder of a model, stands for."""
+    from ocrvl_modal.models import find_member, get_member, identify_folder
+
+    folder = _resolve(model)
+    if find_member(model) is None and folder.is_dir():
+        return identify_folder(folder)
+    return get_member(model)
+
+
+def find_token_counter(model: str) -> Callable[[str], int] | None:
+    """Return how the model counts tokens, where its tokenizer is on this machine already."""
+    from ocrvl_modal.engines.tokens import token_counter
+    from ocrvl_modal.jobs.download import model_place
+    from ocrvl_modal.models import find_member
+
+    member = find_member(model)
+    folder = _resolve(model_place(member) if member else model)
+    return token_counter(folder) if (folder / "tokenizer.json").is_file() else None
+
+
+def show_report(report: DatasetReport, max_seq_len: int) -> list[Any]:
+    """Return what a person sees of a report: a small table, and the first problems of each kind."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    prompts = " · ".join(f"{prompt} {count:,}" for prompt, count in report.by_prompt.items()) or "none"
+    about = "" if report.tokens_counted else "about "
+    vision, characters = report.vision_tokens, report.target_characters
+    for name, value in (
+        ("dataset", str(report.path)),
+        ("rows", f"{report.rows:,}"),
+        ("good samples", f"{report.samples:,}"),
+        ("prompts", prompts),
+        ("image tokens", f"{vision.total:,}, at most {vision.max:,} in a sample"),
+        ("target characters", f"{characters.total:,}, at most {characters.max:,} in a sample"),
+        ("longest sample", f"{about}{report.sequence_tokens_max:,} tokens of {max_seq_len:,} allowed"),
+    ):
+        table.add_row(name, Text(value))
+    return [table, *_problem_lines(report)]
+
+
+def _problem_lines(report: DatasetReport) -> list[str]:
+    if report.is_valid:
+        return ["no problem found"]
+    lines: list[str] = []
+    for kind, count in report.counts.items():
+        of_kind = [problem for problem in report.problems if problem.kind == kind]
+        lines.append(f"{kind}: {count:,}")
+        lines.extend(f"  {problem}" for problem in of_kind[:_SHOWN_OF_A_KIND])
+        if count > _SHOWN_OF_A_KIND:
+            lines.append(f"  and {count - _SHOWN_OF_A_KIND:,} more (all with --json)")
+        if of_kind[0].hint:
+            lines.append(f"  hint: {of_kind[0].hint}")
+    return lines
+
+
+def _show_synth(report: SynthReport) -> list[Any]:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for split, count in report.samples.items():
+        table.add_row(Text(str(report.folder / f"{split}.jsonl")), f"{count:,} samples")
+    return [table]
+
+
+def _resolve(reference: str) -> Path:
+    from ocrvl_modal.places import Places
+    from ocrvl_modal.settings import home
+
+    return Places.under(home()).resolve(reference)

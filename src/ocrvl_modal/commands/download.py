@@ -1,0 +1,51 @@
+"""``ocrvl download``: making base models present in the models store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocrvl_modal.commands._options import BackendOption, JsonOption, QuietOption
+
+app = typer.Typer(no_args_is_help=True, help="Fetch base models into the models store.")
+
+
+@app.callback()
+def download() -> None:
+    """Fetch base models into the models store."""
+
+
+@app.command()
+def model(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="0.9b, 1.5, 1.6 or tiny.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit of the model's repository.")] = "main",
+    force: Annotated[bool, typer.Option("--force", help="Fetch it again although it is there.")] = False,
+    backend: BackendOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch a base model; what is there already does not travel again.
+
+    \b
+    Example:
+      ocrvl download model tiny
+    """
+    from ocrvl_modal.backends import open_by_flag
+    from ocrvl_modal.models import get_member
+    from ocrvl_modal.output import Output
+    from ocrvl_modal.report.words import size
+
+    out = Output.of("download model", json=json, quiet=quiet)
+    member = get_member(name)
+    place = open_by_flag(backend)
+    with out.progress() as on_progress:
+        result = place.call(
+            "download", {"model": member.name, "revision": revision, "force": force}, on_progress=on_progress
+        )
+    how = "is in the models store" if result["fetched"] else "was in the models store already"
+    out.finish(
+        result,
+        human=lambda: [f"{member.title} {how}: {result['place']} ({size(result['size_bytes'])})"],
+        hint=f"ocrvl train --model {member.name} --data FILE",
+    )

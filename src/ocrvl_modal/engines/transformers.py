@@ -1,0 +1,141 @@
+"""The engine on torch and transformers: our own loop, which any model of the family can be trained by, anywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ocrvl_modal.engines.base import (
+    CheckpointSaved,
+    EngineEvent,
+    EngineFailed,
+    EngineJob,
+    EvaluationLogged,
+    StepLogged,
+)
+from ocrvl_modal.engines.trainer import lines
+from ocrvl_modal.engines.trainer.config import PROMPT, PixelsConfig, ScheduleConfig, TrainerConfig, write_config
+from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
+
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+class TransformersEngine:
+    """See :class:`ocrvl_modal.engines.base.Engine`."""
+
+    name = "transformers"
+
+    def write_config(self, job: EngineJob) -> Path:
+        """Write ``engine.yaml`` with every value resolved."""
+        write_config(_config(job), job.attempt.engine_config)
+        return job.attempt.engine_config
+
+    def command(self, job: EngineJob, config: Path) -> list[str]:  # noqa: ARG002 - the configuration says it all
+        """Return the trainer's command; it starts one process a device by itself."""
+        return [sys.executable, "-m", "ocrvl_modal.engines.trainer", str(config)]
+
+    def environment(self, job: EngineJob) -> dict[str, str]:
+        """Return variables that keep libraries quiet, offline, and from taking more threads than they should."""
+        threads = str(_threads(job, _num_processes(job)))
+        return {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+        }
+
+    def read_line(self, line: str, job: EngineJob) -> EngineEvent | None:
+        """Return the event that a line of the trainer's output tells."""
+        if (step := lines.parse_saved(line)) is not None:
+            return CheckpointSaved(step, job.checkpoints / f"checkpoint-{step}")
+        if error := lines.parse_error(line):
+            return EngineFailed(error)
+        values = lines.parse_values(line)
+        if not values or "global_step" not in values:
+            return None
+        step = int(values.pop("global_step"))
+        if "eval_loss" in values:
+            return EvaluationLogged(step, values["eval_loss"])
+        if "loss" in values and "learning_rate" in values:
+            return StepLogged(step, values.pop("loss"), values.pop("learning_rate"), values)
+        return None
+
+    def weights_of(self, checkpoint: Path) -> list[Path]:
+        """Return the adapter's file, or those of the whole model."""
+        adapter = checkpoint / _ADAPTER_WEIGHTS
+        return [adapter] if adapter.is_file() else sorted(checkpoint.glob("model*.safetensors"))
+
+
+def _config(job: EngineJob) -> TrainerConfig:
+    recipe, limits = job.recipe, job.member.pixels
+    num_processes = _num_processes(job)
+    return TrainerConfig(
+        model=job.model.absolute(),
+        resume_from=job.resume_from and job.resume_from.absolute(),
+        checkpoints=job.checkpoints.absolute(),
+        train=job.train.absolute(),
+        validation=job.validation and job.validation.absolute(),
+        prompt_template=job.member.render_prompt(PROMPT),
+        max_seq_len=recipe.data.max_seq_len,
+        pixels=PixelsConfig(
+            minimum=recipe.pixels.minimum or limits.minimum, maximum=recipe.pixels.maximum or limits.maximum
+        ),
+        method=recipe.method,
+        lora=recipe.lora.model_copy(update={"alpha": recipe.lora_alpha}),
+        optimizer=recipe.optimizer,
+        schedule=ScheduleConfig(
+            kind=recipe.schedule.kind,
+            max_steps=job.max_steps,
+            warmup_steps=job.warmup_steps,
+            min_learning_rate_ratio=recipe.schedule.min_learning_rate_ratio,
+        ),
+        batch=recipe.batch,
+        precision=recipe.precision,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        seed=recipe.seed,
+        log_steps=recipe.tracking.log_steps,
+        save_steps=recipe.checkpoint.save_steps,
+        eval_steps=recipe.evaluation.eval_steps,
+        num_processes=num_processes,
+        threads=_threads(job, num_processes),
+    )
+
+
+def _num_processes(job: EngineJob) -> int:
+    return job.recipe.hardware.num_processes or visible_gpus() or 1
+
+
+def _threads(job: EngineJob, num_processes: int) -> int:
+    """Return the threads a process computes with: the tiny model is slower with two, which wait for each other."""
+    if job.recipe.hardware.threads:
+        return job.recipe.hardware.threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if job.member.name == "tiny" else max(1, cores // num_processes)
+
+
+def visible_gpus() -> int:
+    """Return how many GPUs a child process would see, without importing torch."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    present = sum(line.startswith("GPU ") for line in listed.splitlines())
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return present
+    return min(present, _entries_before_an_invalid_one(chosen))
+
+
+def _entries_before_an_invalid_one(devices: str) -> int:
+    """Count as CUDA does: an entry of -1 hides all that come after it."""
+    count = 0
+    for entry in devices.split(","):
+        if not entry.strip() or entry.strip() == "-1":
+            break
+        count += 1
+    return count

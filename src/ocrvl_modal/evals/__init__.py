@@ -1,0 +1,1 @@
+"""Scores: how well a model reads."""

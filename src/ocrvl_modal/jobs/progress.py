@@ -1,0 +1,24 @@
+"""How a job tells its progress, whoever runs it: marked lines on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+_MARK = "@progress "
+
+
+def report_progress(what: str, done: int, total: int) -> None:
+    """Say that ``done`` of ``total`` units of ``what`` are finished."""
+    print(_MARK + json.dumps([what, done, total]), file=sys.stderr, flush=True)
+
+
+def parse_progress(line: str) -> tuple[str, int, int] | None:
+    """Return what :func:`report_progress` said in a line, or ``None`` for any other line."""
+    if not line.startswith(_MARK):
+        return None
+    try:
+        what, done, total = json.loads(line[len(_MARK) :])
+        return str(what), int(done), int(total)
+    except (ValueError, TypeError):
+        return None

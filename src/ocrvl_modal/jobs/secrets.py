@@ -1,0 +1,32 @@
+"""Keeping secrets from engines and logs: some engines print their whole environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(^|_)KEY($|_)|APIKEY", re.IGNORECASE)
+_SHORTEST = 6
+_REMOVED = "[removed]"
+
+
+def environment_for_engine(environment: Mapping[str, str], allowed: Collection[str]) -> dict[str, str]:
+    """Return the variables that an engine inherits: all but secrets, save those that the recipe names."""
+    return {name: value for name, value in environment.items() if name in allowed or not _SECRET_NAME.search(name)}
+
+
+class Redactor:
+    """Takes the values of secrets out of lines, whether the engine was given them or not."""
+
+    def __init__(self, environment: Mapping[str, str], named: Collection[str]) -> None:
+        values = {
+            value
+            for name, value in environment.items()
+            if (name in named or _SECRET_NAME.search(name)) and len(value) >= _SHORTEST
+        }
+        longest_first = sorted(values, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def __call__(self, line: str) -> str:
+        """Return ``line`` without any secret."""
+        return self._pattern.sub(_REMOVED, line) if self._pattern else line

@@ -1,0 +1,278 @@
+"""The training job: prepare, choose a checkpoint, launch, supervise, mark, export, finish."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from ocrvl_modal import files
+from ocrvl_modal.data.checks import dataset_digest
+from ocrvl_modal.engines import get_engine
+from ocrvl_modal.engines.base import EngineJob
+from ocrvl_modal.engines.export import export_model
+from ocrvl_modal.engines.prompt_identity import check_prompt_identity
+from ocrvl_modal.errors import OcrvlError, RunCancelled, data_error, not_found
+from ocrvl_modal.jobs.download import model_folder
+from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
+from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
+from ocrvl_modal.jobs.supervision import Ending, Supervisor
+from ocrvl_modal.models import FamilyMember, PixelLimits, find_member, get_member, identify_folder
+from ocrvl_modal.places import Places
+from ocrvl_modal.plan import TrainPlan
+from ocrvl_modal.recipes import TrainRecipe, recipe_from
+from ocrvl_modal.runs import checkpoints
+from ocrvl_modal.runs.checkpoints import Checkpoint
+from ocrvl_modal.runs.layout import RunLayout
+from ocrvl_modal.runs.metrics import MetricsLog
+from ocrvl_modal.runs.record import Cost, ErrorNote, RecordWriter, State, now, read_record
+
+
+class TrainRequest(BaseModel):
+    """Which run to work on. Its record, recipe and plan lie in its folder already."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    places: Places
+    name: str
+    resume_from: str | None = None
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Work on a run until it is done, or until something ends the attempt; the record always says which."""
+    attempt = _Attempt(TrainRequest.model_validate(request))
+    try:
+        attempt.work()
+    except KeyboardInterrupt:
+        attempt.end("interrupted", "it was interrupted")
+    except RunCancelled:
+        attempt.end("cancelled", "it was cancelled")
+    except OcrvlError as error:
+        attempt.fail(error)
+    except OSError as error:
+        attempt.fail(_of_the_system(error))
+    except Exception as error:
+        attempt.fail(OcrvlError(f"{type(error).__name__}: {error}", "this is a fault of ocrvl: please report it"))
+        raise
+    return {"state": attempt.writer.record.state, "step": attempt.writer.record.step}
+
+
+class _Attempt:
+    """One attempt at a run: what it knows, and the steps that it takes."""
+
+    def __init__(self, request: TrainRequest) -> None:
+        self.places = request.places
+        self.layout = RunLayout.of(request.places.outputs, request.name)
+        self.resume_from = request.resume_from
+        record = read_record(self.layout.record)
+        if record is None:
+            raise not_found(f"run '{request.name}' has no record", f"ocrvl train --name {request.name} --data FILE")
+        self.writer = RecordWriter(self.layout.record, record)
+        self.recipe: TrainRecipe = recipe_from(yaml.safe_load(self.layout.recipe.read_text(encoding="utf-8")))
+        self.plan = TrainPlan.model_validate_json(self.layout.plan.read_text(encoding="utf-8"))
+        self.started = time.monotonic()
+        self.spent_before = record.cost.seconds
+
+    def work(self) -> None:
+        """Take the run from where it stands to its end."""
+        self.writer.move_to("preparing")
+        self.writer.update_attempt(call_id=str(os.getpid()), host=os.uname().nodename)
+        engine_lock = self.clear_the_place()
+        model, member = self.find_model()
+        self.check_what_only_this_machine_knows(model, member)
+        start = self.choose_checkpoint()
+        last = start if start and start.step >= self.plan.max_steps else self.train(model, member, start, engine_lock)
+        if last is not None:
+            self.export(model, member, last)
+
+    def clear_the_place(self) -> int:
+        """End what an earlier attempt left running, and remove what it left half-written."""
+        engine_lock = end_leftover_engine(self.layout.engine_lock, self.layout.engine_group)
+        for folder in (self.layout.root, self.layout.checkpoints):
+            files.remove_leftovers(folder)
+        self.layout.checkpoints.mkdir(parents=True, exist_ok=True)
+        return engine_lock
+
+    def find_model(self) -> tuple[Path, FamilyMember]:
+        """Return the base model's folder and family member."""
+        folder = model_folder(self.places, self.recipe.model.name)
+        named = self.recipe.model.family
+        member = get_member(named) if named else find_member(self.recipe.model.name) or identify_folder(folder)
+        return folder, member
+
+    def check_what_only_this_machine_knows(self, model: Path, member: FamilyMember) -> None:
+        """Check prompt identity, the dataset's digest and the disk, before the engine starts."""
+        check_prompt_identity(model, member, [*member.prompts.values(), *self.recipe.data.extra_prompts])
+        dataset = self.places.resolve(self.writer.record.dataset)
+        if dataset_digest(dataset) != self.writer.record.dataset_sha256:
+            raise data_error(
+                f"{dataset} is not what it was when this run was submitted",
+                "put the earlier dataset back, or train under another --name",
+            )
+        needed, free = self.plan.disk_bytes, files.free_bytes(self.layout.root)
+        if free < needed:
+            raise OcrvlError(
+                f"the disk is too full: checkpoints and export need {_gib(needed)}, {_gib(free)} are free",
+                f"free some space, then run `ocrvl train --name {self.layout.name}`; fewer kept checkpoints need less:"
+                " --set checkpoint.save_total_limit=1",
+            )
+
+    def choose_checkpoint(self) -> Checkpoint | None:
+        """Return where to go on, and make metrics and checkpoints end there."""
+        start = self._asked_for() or self._newest_own() or self._of_another_run()
+        step = start.step if start else 0
+        for log in (self.layout.metrics, self.layout.evaluations):
+            MetricsLog(log).rewind(step)
+        self.writer.update_attempt(resumed_from_step=start.step if start else None)
+        self.writer.update(step=step)
+        return start
+
+    def _asked_for(self) -> Checkpoint | None:
+        if self.resume_from is None:
+            return None
+        chosen = self._sound(self.places.resolve(self.resume_from))
+        if chosen.path.parent == self.layout.checkpoints:
+            for newer in checkpoints.complete_checkpoints(self.layout):
+                if newer.step > chosen.step:
+                    checkpoints.set_aside(self.layout, newer.path)
+        return chosen
+
+    def _newest_own(self) -> Checkpoint | None:
+        newest, notes = checkpoints.newest_sound_checkpoint(self.layout)
+        for note in notes:
+            print(note, flush=True)
+        return newest
+
+    def _of_another_run(self) -> Checkpoint | None:
+        origin = self.writer.record.resumed_from
+        return self._sound(self.places.resolve(origin)) if origin else None
+
+    def _sound(self, folder: Path) -> Checkpoint:
+        problem = checkpoints.problem_with(folder, digests=True)
+        if problem:
+            raise OcrvlError(f"{folder} cannot be resumed from: {problem}", f"ocrvl runs show {self.layout.name}")
+        return checkpoints.read_complete(folder)
+
+    def train(self, model: Path, member: FamilyMember, start: Checkpoint | None, engine_lock: int) -> Checkpoint | None:
+        """Run the engine; return the last checkpoint when training is finished, ``None`` when the attempt ended."""
+        job = self._engine_job(model, member, start)
+        engine = get_engine(self.recipe.engine)
+        config = engine.write_config(job)
+        environment = {
+            **environment_for_engine(os.environ, self.recipe.secrets),
+            **engine.environment(job),
+        }
+        redact = Redactor(os.environ, self.recipe.secrets)
+        supervisor = Supervisor(engine, job, self.layout, self.writer, redact, self._deadline(), self._cost)
+        self.writer.move_to("training")
+        process = EngineProcess(
+            engine.command(job, config), environment, job.attempt.root, self.layout.engine_group, engine_lock
+        )
+        try:
+            ending = supervisor.watch(process)
+        except (KeyboardInterrupt, RunCancelled):
+            supervisor.stop(process)
+            raise
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return self._judge(ending, past_deadline=supervisor.past_deadline)
+
+    def _engine_job(self, model: Path, member: FamilyMember, start: Checkpoint | None) -> EngineJob:
+        validation = self.recipe.data.validation
+        attempt = self.layout.attempt(len(self.writer.record.attempts))
+        attempt.root.mkdir(parents=True, exist_ok=True)
+        return EngineJob(
+            recipe=self.recipe,
+            member=member,
+            model=model,
+            train=self.places.resolve(str(self.recipe.data.train)),
+            validation=self.places.resolve(validation) if validation else None,
+            max_steps=self.plan.max_steps,
+            warmup_steps=self.plan.warmup_steps,
+            attempt=attempt,
+            checkpoints=self.layout.checkpoints,
+            resume_from=start.path if start else None,
+        )
+
+    def _deadline(self) -> float | None:
+        """Return the moment on the monotonic clock at which the run's limits are used up."""
+        allowed = self.plan.deadline_s
+        if allowed is None:
+            return None
+        left = allowed - self.spent_before
+        if left <= 0:
+            raise OcrvlError(
+                f"the limits of run '{self.layout.name}' are used up",
+                f"ocrvl train --name {self.layout.name} --set limits.timeout_hours=N",
+            )
+        return self.started + left
+
+    def _judge(self, ending: Ending, *, past_deadline: bool) -> Checkpoint | None:
+        """Say what an engine's end means for the run."""
+        if past_deadline:
+            self.end("interrupted", "its time or money is used up")
+            return None
+        if ending.error is None or ending.code == 0:
+            return self._finished()
+        if ending.code < 0:
+            self.end("interrupted", ending.error.message)
+            return None
+        raise ending.error
+
+    def _finished(self) -> Checkpoint:
+        newest = checkpoints.complete_checkpoints(self.layout)
+        if not newest or newest[-1].step < self.plan.max_steps:
+            reached = newest[-1].step if newest else 0
+            raise OcrvlError(
+                f"the engine ended well, but its last checkpoint is at step {reached} of {self.plan.max_steps}",
+                f"ocrvl runs logs {self.layout.name}",
+            )
+        return newest[-1]
+
+    def export(self, model: Path, member: FamilyMember, last: Checkpoint) -> None:
+        """Build the export, prove that it loads, put it where the recipe wants it, and finish the run."""
+        self.writer.move_to("exporting", step=last.step)
+        asked = self.recipe.pixels
+        export_model(
+            checkpoint=last.path,
+            base=model,
+            method=self.recipe.method,
+            member=member,
+            out=self.layout.export,
+            pixels=PixelLimits(asked.minimum or member.pixels.minimum, asked.maximum or member.pixels.maximum),
+        )
+        if self.recipe.output_dir:
+            with files.new_folder(self.places.resolve(self.recipe.output_dir)) as beside:
+                shutil.copytree(self.layout.export, beside, dirs_exist_ok=True)
+        self.end("done", "")
+
+    def end(self, state: State, reason: str, error: ErrorNote | None = None) -> None:
+        """End the attempt, and with it the run for now."""
+        self.writer.update_attempt(ended_at=now(), ended_as=state, reason=reason)
+        self.writer.move_to(state, error=error, cost=self._cost())
+
+    def fail(self, error: OcrvlError) -> None:
+        """End the attempt with an error that stays in the record."""
+        self.end("failed", error.message, ErrorNote(**error.to_dict()))
+
+    def _cost(self) -> Cost:
+        seconds = self.spent_before + time.monotonic() - self.started
+        usd = self.plan.price_usd_per_hour * Decimal(seconds) / 3600
+        return Cost(gpu=self.recipe.hardware.gpu, seconds=round(seconds, 3), usd=round(usd, 4))
+
+
+def _of_the_system(error: OSError) -> OcrvlError:
+    where = f" ({error.filename})" if error.filename else ""
+    return OcrvlError(f"{error.strerror or error}{where}", "look at the disk and its permissions, then start again")
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"

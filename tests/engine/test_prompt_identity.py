@@ -1,0 +1,138 @@
+"""No run starts with another prompt than the model's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ocrvl_modal.engines.prompt_identity import check_prompt_identity
+from ocrvl_modal.errors import ExitCode, OcrvlError
+from ocrvl_modal.models import FAMILY
+
+# As the family's own templates are written: names with defaults in the first, text parts or a plain string in both.
+TEMPLATE = """\
+{%- if not add_generation_prompt is defined -%}
+    {%- set add_generation_prompt = true -%}
+{%- endif -%}
+{%- if not cls_token is defined -%}
+    {%- set cls_token = "<|begin_of_sentence|>" -%}
+{%- endif -%}
+{%- if not eos_token is defined -%}
+    {%- set eos_token = "</s>" -%}
+{%- endif -%}
+IMAGE_NAME
+{{- cls_token -}}
+{%- for message in messages -%}
+    {%- if message["role"] == "user" -%}
+        {{- "User: " -}}
+        {%- for content in message["content"] -%}
+            {%- if content["type"] == "image" -%}
+                {{ IMAGE }}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- for content in message["content"] -%}
+            {%- if content["type"] == "text" -%}
+                {{ content["text"] }}
+            {%- endif -%}
+        {%- endfor -%}
+        {{ "\\n" -}}
+    {%- elif message["role"] == "assistant" -%}
+        {{- "TAIL" -}}
+        {{ eos_token -}}
+    {%- else -%}
+        {{- raise_exception("unknown role") -}}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{- "TAIL" -}}
+{%- endif -%}
+"""
+MARKS = '"<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"'
+NAME = f"{{%- if not image_token is defined -%}}{{%- set image_token = {MARKS} -%}}{{%- endif -%}}"
+TEMPLATE_0_9B = (
+    TEMPLATE.replace("IMAGE_NAME", NAME).replace("{{ IMAGE }}", "{{ image_token }}").replace("TAIL", "Assistant: ")
+)
+TEMPLATE_1_5 = (
+    TEMPLATE.replace("IMAGE_NAME", "").replace("{{ IMAGE }}", "{{ " + MARKS + " }}").replace("TAIL", "Assistant:\\n")
+)
+
+OLD, NEW = FAMILY["paddleocr-vl-0.9b"], FAMILY["paddleocr-vl-1.5"]
+
+
+@pytest.fixture
+def model(tiny: Path, tmp_path: Path) -> Path:
+    """A model folder whose files may be changed."""
+    return Path(shutil.copytree(tiny, tmp_path / "model"))
+
+
+def write_template(model: Path, template: str) -> None:
+    (model / "chat_template.jinja").write_text(template)
+
+
+@pytest.mark.parametrize(("member", "template"), [(OLD, TEMPLATE_0_9B), (NEW, TEMPLATE_1_5)])
+def test_each_member_fits_its_own_template(model: Path, member: object, template: str) -> None:
+    write_template(model, template)
+    check_prompt_identity(model, member, [*member.prompts.values(), "A prompt of one's own: {x} %s"])
+
+
+def test_the_tiny_model_fits_its_own_template(tiny: Path) -> None:
+    check_prompt_identity(tiny, FAMILY["tiny"], FAMILY["tiny"].prompts.values())
+
+
+@pytest.mark.parametrize(
+    ("member", "template", "mended"),
+    [(OLD, TEMPLATE_1_5, "paddleocr-vl-1.6"), (NEW, TEMPLATE_0_9B, "paddleocr-vl-0.9b")],
+)
+def test_another_member_s_tail_is_an_error_that_shows_both_and_mends(
+    model: Path, member: object, template: str, mended: str
+) -> None:
+    write_template(model, template)
+    with pytest.raises(OcrvlError) as caught:
+        check_prompt_identity(model, member, ["OCR:"])
+    assert r"'\nAssistant: '" in caught.value.message
+    assert r"'\nAssistant:\n'" in caught.value.message
+    assert caught.value.hint == f"--set model.family={mended}"
+    assert caught.value.code is ExitCode.USAGE
+
+
+def test_a_template_of_no_member_asks_for_the_model_s_own_file(model: Path) -> None:
+    write_template(model, TEMPLATE_0_9B.replace("User: ", "Human: "))
+    with pytest.raises(OcrvlError) as caught:
+        check_prompt_identity(model, OLD, ["OCR:"])
+    assert "chat_template.jinja" in caught.value.hint
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ raise_exception('no') }}", "{{ messages[7].x.y }}"])
+def test_a_broken_template_is_a_usage_error(model: Path, template: str) -> None:
+    write_template(model, template)
+    with pytest.raises(OcrvlError, match="cannot be rendered") as caught:
+        check_prompt_identity(model, OLD, ["OCR:"])
+    assert caught.value.code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_a_missing_file_is_named(model: Path, name: str) -> None:
+    (model / name).unlink()
+    with pytest.raises(OcrvlError, match=name) as caught:
+        check_prompt_identity(model, FAMILY["tiny"], ["OCR:"])
+    assert caught.value.code is ExitCode.NOT_FOUND
+
+
+def test_a_tokenizer_of_another_model_is_noticed(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "image_token_id": 100295}))
+    with pytest.raises(OcrvlError, match="token 100295") as caught:
+        check_prompt_identity(model, FAMILY["tiny"], ["OCR:"])
+    assert caught.value.code is ExitCode.USAGE
+
+
+def test_a_special_token_written_with_its_properties_is_used(model: Path) -> None:
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    token = {"content": "<|end_of_sentence|>", "special": True}
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, "cls_token": token}))
+    write_template(model, TEMPLATE_0_9B)
+    with pytest.raises(OcrvlError):
+        check_prompt_identity(model, OLD, ["OCR:"])

@@ -236,6 +236,16 @@ def get_member(name: str) -> FamilyMember:
     return member
 
 
+def member_of(name: str, folder: Path, family: str | None = None) -> FamilyMember:
+    """Return the member that a model belongs to: by its family where that is named, by its name, or by its folder.
+
+    Raises *not found* where neither the name nor the folder is known.
+    """
+    if family:
+        return get_member(family)
+    return find_member(name) or (identify_folder(folder) if folder.is_dir() else get_member(name))
+
+
 def identify_folder(folder: Path) -> FamilyMember:
     """Return the member that the model in ``folder`` belongs to.
 

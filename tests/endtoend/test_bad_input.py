@@ -28,7 +28,7 @@ CASES = {
         ("train", "--data", "./digits/train.jsonl", "--model", "./no-model"),
         5,
         "no-model",
-        "ocrvl volume ls /models",
+        "give the folder of a model",
     ),
     "unknown engine": ((*TRAIN, "--engine", "transformer"), 2, "engine", "transformers"),
     "engine that must not train the model": ((*TRAIN, "--engine", "erniekit"), 2, "erniekit", "--engine transformers"),

@@ -67,7 +67,7 @@ class Work:
     def train_as_child(self, code: int = 0) -> str:
         """Train in a child process to its end and return what it printed."""
         process = self.start()
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=500)
         assert process.returncode == code, output
         return output
 

@@ -15,8 +15,8 @@ from ocrvl_modal.data.checks import DatasetReport, check_dataset, overlap
 from ocrvl_modal.engines.tokens import token_counter
 from ocrvl_modal.errors import not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
-from ocrvl_modal.jobs.download import model_folder, model_place
-from ocrvl_modal.models import FamilyMember, PixelLimits, check_pairing, find_member, get_member, identify_folder
+from ocrvl_modal.jobs.download import model_folder, model_path, model_place
+from ocrvl_modal.models import FamilyMember, PixelLimits, check_pairing, find_member, member_of
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
 from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recipe_from
@@ -69,8 +69,8 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
     if asked.name:
         check_name(asked.name)
     written = _written(asked, backend)
-    recipe = recipe_from(written, asked.sets, family=_member_of_folder(written, asked.sets, backend))
-    member = _member(recipe, backend)
+    member = _member(recipe_from(written, asked.sets), backend)
+    recipe = recipe_from(written, asked.sets, family=member)
     recipe, notes = _with_held_out_beside(recipe, backend)
     recipe = _with_staged_data(recipe, backend)
     recipe = _with_engine(recipe, member)
@@ -219,24 +219,8 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: str) -> None:
     tree[path[-1]] = value
 
 
-def _member_of_folder(written: dict[str, Any], sets: tuple[str, ...], backend: Backend) -> FamilyMember | None:
-    """Return the member whose training defaults apply, where the model is named by a folder."""
-    model = recipe_from(written, sets).model
-    if model.family:
-        return get_member(model.family)
-    return None if find_member(model.name) else _identify(model.name, backend)
-
-
 def _member(recipe: TrainRecipe, backend: Backend) -> FamilyMember:
-    if recipe.model.family:
-        return get_member(recipe.model.family)
-    return find_member(recipe.model.name) or _identify(recipe.model.name, backend)
-
-
-def _identify(name: str, backend: Backend) -> FamilyMember:
-    if not is_place(name) and "/" not in name and not Path(name).exists():
-        return get_member(name)
-    return identify_folder(model_folder(backend.places, name))
+    return member_of(recipe.model.name, model_path(backend.places, recipe.model.name), recipe.model.family)
 
 
 def _with_held_out_beside(recipe: TrainRecipe, backend: Backend) -> tuple[TrainRecipe, tuple[str, ...]]:
@@ -292,6 +276,5 @@ def _new_name(recipe: TrainRecipe, member: FamilyMember) -> str:
 
 def _token_counter(recipe: TrainRecipe, backend: Backend) -> Callable[[str], int] | None:
     """Count with the model's own tokenizer where it is here already; the trainer counts again in any case."""
-    named = find_member(recipe.model.name)
-    folder = backend.places.resolve(model_place(named) if named else recipe.model.name)
+    folder = model_path(backend.places, recipe.model.name)
     return token_counter(folder) if (folder / "tokenizer.json").is_file() else None

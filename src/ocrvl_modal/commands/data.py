@@ -141,22 +141,19 @@ def locate_dataset(reference: str) -> Path:
 
 def find_family_member(model: str) -> FamilyMember:
     """Return the member that a name, or the folder of a model, stands for."""
-    from ocrvl_modal.models import find_member, get_member, identify_folder
+    from ocrvl_modal.models import member_of
 
-    folder = _resolve(model)
-    if find_member(model) is None and folder.is_dir():
-        return identify_folder(folder)
-    return get_member(model)
+    return member_of(model, _resolve(model))
 
 
 def find_token_counter(model: str) -> Callable[[str], int] | None:
     """Return how the model counts tokens, where its tokenizer is on this machine already."""
     from ocrvl_modal.engines.tokens import token_counter
-    from ocrvl_modal.jobs.download import model_place
-    from ocrvl_modal.models import find_member
+    from ocrvl_modal.jobs.download import model_path
+    from ocrvl_modal.places import Places
+    from ocrvl_modal.settings import home
 
-    member = find_member(model)
-    folder = _resolve(model_place(member) if member else model)
+    folder = model_path(Places.under(home()), model)
     return token_counter(folder) if (folder / "tokenizer.json").is_file() else None
 
 

@@ -176,14 +176,12 @@ def _read(reference: str, sets: Iterable[str] = ()) -> TrainRecipe:
 
 def _member_of(model: ModelPart) -> FamilyMember | None:
     """Return the member that a recipe tunes; ``None`` for a model in a store, which only its backend can look at."""
-    from ocrvl_modal.models import find_member, get_member, identify_folder
+    from ocrvl_modal.models import member_of
     from ocrvl_modal.places import is_place
 
-    member = get_member(model.family) if model.family else find_member(model.name)
-    if member or is_place(model.name):
-        return member
-    folder = Path(model.name)
-    return identify_folder(folder) if folder.is_dir() else get_member(model.name)
+    if is_place(model.name) and not model.family:
+        return None
+    return member_of(model.name, Path(model.name), model.family)
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:

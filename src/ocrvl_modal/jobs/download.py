@@ -50,13 +50,19 @@ def model_place(member: FamilyMember) -> str:
     return f"/models/{member.name}"
 
 
+def model_path(places: Places, name: str) -> Path:
+    """Return where the model called ``name`` lies, or would lie: a family member, a place in a store, or a folder."""
+    member = find_member(name)
+    return places.resolve(model_place(member) if member else name)
+
+
 def model_folder(places: Places, name: str) -> Path:
-    """Return the folder of the model called ``name``: a family member, a place in a store, or a folder.
+    """Return the folder of the model called ``name``, which is there; see :func:`model_path`.
 
     Raises *not found*, with the command that fetches it, where there is no model.
     """
     member = find_member(name)
-    folder = places.resolve(model_place(member) if member else name)
+    folder = model_path(places, name)
     if not (folder / "config.json").is_file():
         if member:
             raise not_found(f"{member.name} is not in the models store", f"ocrvl download model {member.name}")

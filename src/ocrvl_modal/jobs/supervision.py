@@ -155,8 +155,12 @@ class Supervisor:
         if not force and time.monotonic() - self._beat_at < HEARTBEAT_S:
             return
         self._beat_at = time.monotonic()
-        changes, self._changes = self._changes, {}
-        self._writer.update(heartbeat_at=now(), cost=self._cost(), **changes)
+        try:
+            self._writer.update(heartbeat_at=now(), cost=self._cost(), **self._changes)
+        except OSError:
+            # A heartbeat may be missed; where the disk stays full, what cannot be missed will say so.
+            return
+        self._changes = {}
 
     def _is_past_deadline(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline

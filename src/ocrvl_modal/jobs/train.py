@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -23,7 +24,7 @@ from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
-from ocrvl_modal.models import FamilyMember, PixelLimits, find_member, get_member, identify_folder
+from ocrvl_modal.models import FamilyMember, PixelLimits, member_of
 from ocrvl_modal.places import Places
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.recipes import TrainRecipe, recipe_from
@@ -32,6 +33,8 @@ from ocrvl_modal.runs.checkpoints import Checkpoint
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import MetricsLog
 from ocrvl_modal.runs.record import Cost, ErrorNote, RecordWriter, State, now, read_record
+
+_RESERVE_BYTES = 1 << 18
 
 
 class TrainRequest(BaseModel):
@@ -56,7 +59,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     except OcrvlError as error:
         attempt.fail(error)
     except OSError as error:
-        attempt.fail(_of_the_system(error))
+        attempt.fail(_of_the_system(error, attempt.layout.name))
     except Exception as error:
         attempt.fail(OcrvlError(f"{type(error).__name__}: {error}", "this is a fault of ocrvl: please report it"))
         raise
@@ -97,14 +100,13 @@ class _Attempt:
         for folder in (self.layout.root, self.layout.checkpoints):
             files.remove_leftovers(folder)
         self.layout.checkpoints.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(self.layout.reserve, bytes(_RESERVE_BYTES))
         return engine_lock
 
     def find_model(self) -> tuple[Path, FamilyMember]:
         """Return the base model's folder and family member."""
         folder = model_folder(self.places, self.recipe.model.name)
-        named = self.recipe.model.family
-        member = get_member(named) if named else find_member(self.recipe.model.name) or identify_folder(folder)
-        return folder, member
+        return folder, member_of(self.recipe.model.name, folder, self.recipe.model.family)
 
     def check_what_only_this_machine_knows(self, model: Path, member: FamilyMember) -> None:
         """Check prompt identity, the dataset's digest and the disk, before the engine starts."""
@@ -255,7 +257,8 @@ class _Attempt:
         self.end("done", "")
 
     def end(self, state: State, reason: str, error: ErrorNote | None = None) -> None:
-        """End the attempt, and with it the run for now."""
+        """End the attempt, and with it the run for now. The room kept in reserve is given back first."""
+        self.layout.reserve.unlink(missing_ok=True)
         self.writer.update_attempt(ended_at=now(), ended_as=state, reason=reason)
         self.writer.move_to(state, error=error, cost=self._cost())
 
@@ -269,9 +272,12 @@ class _Attempt:
         return Cost(gpu=self.recipe.hardware.gpu, seconds=round(seconds, 3), usd=round(usd, 4))
 
 
-def _of_the_system(error: OSError) -> OcrvlError:
+def _of_the_system(error: OSError, name: str) -> OcrvlError:
     where = f" ({error.filename})" if error.filename else ""
-    return OcrvlError(f"{error.strerror or error}{where}", "look at the disk and its permissions, then start again")
+    again = f"run `ocrvl train --name {name}`: it goes on from its last checkpoint"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OcrvlError(f"the disk is full{where}", f"free some space, then {again}")
+    return OcrvlError(f"{error.strerror or error}{where}", f"look at the disk and its permissions, then {again}")
 
 
 def _gib(size_bytes: int) -> str:

@@ -98,6 +98,11 @@ class RunLayout:
         return self.root / "export"
 
     @property
+    def reserve(self) -> Path:
+        """A little room kept while a run is worked on, so that a full disk can still be written down."""
+        return self.root / "reserve"
+
+    @property
     def lock(self) -> Path:
         """Held, on the local backend, by the process that works on the run."""
         return self.root / "lock"

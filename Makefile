@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-slow lint format lock bench clean
+.PHONY: quickstart test test-slow lint format lock picture bench clean
 
 quickstart: $(READY)
 	$(BIN)/ocrvl quickstart --dir build/quickstart
@@ -35,6 +35,9 @@ lock:
 	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv; }
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \
 		--no-emit-index-url --extra local --extra dev pyproject.toml --output-file constraints.txt
+
+picture: $(READY)
+	$(BIN)/python docs/make_picture.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py

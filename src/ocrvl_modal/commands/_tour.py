@@ -12,7 +12,7 @@ from ocrvl_modal import locks
 from ocrvl_modal.backends import preparation
 from ocrvl_modal.backends.local import LocalBackend, kill_run
 from ocrvl_modal.backends.preparation import Asked, CheckedData, Resolved
-from ocrvl_modal.backends.runs_view import RunView, find_run, load_run, place_of
+from ocrvl_modal.backends.runs_view import RunView, find_run, load_metrics, place_of
 from ocrvl_modal.backends.submission import Submission, submit
 from ocrvl_modal.data.synth import SynthReport, synthesize_digits
 from ocrvl_modal.errors import OcrvlError, usage_error
@@ -26,7 +26,7 @@ from ocrvl_modal.runs.layout import RunLayout
 
 RUN = "quickstart"
 DATASET = "/data/digits"
-_SHARE_BEFORE_THE_KILL = 0.55
+_SHARE_BEFORE_THE_KILL = 0.5
 _READ = 4
 
 Result = TypeVar("Result")
@@ -160,16 +160,16 @@ class Tour:
         wanted = Submission(resolved.recipe, planned, checked.train.sha256)
         submit(self.backend, wanted)
         enough = round(planned.max_steps * _SHARE_BEFORE_THE_KILL)
-        view = follow(self.backend, self.name, self.out, until=lambda view: view.ended or view.record.step >= enough)
+        view = follow(self.backend, self.name, self.out, until=lambda view: view.ended or self.last_step() >= enough)
         self._require(view, view.alive)
         kill_run(self.backend.places, view.record)
-        killed = load_run(self.backend, self.name)
-        self._tell_of_the_kill(killed)
+        killed_at = self.last_step()
+        self._tell_of_the_kill(killed_at)
         submit(self.backend, wanted)
         view = follow(self.backend, self.name, self.out)
         self._require(view, view.state == "done")
         attempt = view.record.attempt
-        return Training(view, killed.record.step, (attempt.resumed_from_step if attempt else None) or 0)
+        return Training(view, killed_at, (attempt.resumed_from_step if attempt else None) or 0)
 
     def read(self, made: SynthReport) -> tuple[dict[str, str], ...]:
         """Read a few held-out images with the tuned model, as ``ocrvl infer --run`` does."""
@@ -198,11 +198,16 @@ class Tour:
         with self.out.progress() as on_progress:
             return self.backend.call("evaluate", request, on_progress=on_progress)
 
-    def _tell_of_the_kill(self, killed: RunView) -> None:
+    def last_step(self) -> int:
+        """Return the last step that was logged; the record follows it by a second."""
+        rows = load_metrics(self.backend, self.name)
+        return int(rows[-1]["step"]) if rows else 0
+
+    def _tell_of_the_kill(self, step: int) -> None:
         if self.out.talkative:
             stderr_console().print(
                 f"[yellow]✗[/] {'killed on purpose':<20} SIGKILL to engine and supervisor at step"
-                f" {killed.record.step}; now it goes on",
+                f" {step}; now it goes on",
                 highlight=False,
             )
 

@@ -42,6 +42,7 @@ def quickstart(
         report.to_dict(),
         human=lambda: summary(
             run=report.run,
+            plan=report.plan,
             scores=report.scores,
             samples=report.samples,
             readings=report.readings,

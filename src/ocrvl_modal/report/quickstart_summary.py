@@ -13,20 +13,22 @@ from rich.table import Table
 from rich.text import Text
 
 from ocrvl_modal.backends.runs_view import RunView
+from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.report.run_report import facts_table, loss_curve
-from ocrvl_modal.report.words import duration
+from ocrvl_modal.report.words import count, duration
 from ocrvl_modal.runs.metrics import Row
 
 _WIDTH = 100
 _TOY = (
-    "This model is a toy: 348,864 random parameters that learned one font's digits. It shows that the machinery works"
-    " and says nothing of how well PaddleOCR-VL reads."
+    "This model is a toy: {} random parameters that learned one font's digits. It shows that the machinery works and"
+    " says nothing of how well PaddleOCR-VL reads."
 )
 
 
 def summary(
     *,
     run: RunView,
+    plan: TrainPlan,
     scores: Mapping[str, Any],
     samples: int,
     readings: Sequence[Mapping[str, str]],
@@ -52,7 +54,7 @@ def summary(
         _readings(readings),
         Text(""),
         Text(survived),
-        Text(_TOY, style="yellow"),
+        Text(_TOY.format(count(plan.trained_parameters)), style="yellow"),
     )
     return [
         Panel(body, title="ocrvl quickstart", box=box.ROUNDED, width=_WIDTH, padding=(1, 2)),

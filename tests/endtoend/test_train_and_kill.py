@@ -23,7 +23,7 @@ def supervisor_of(shell: Shell, run: str) -> int:
 
 
 def engine_of(shell: Shell, run: str) -> int:
-    return int((shell.run_folder(run) / "engine.group").read_text())
+    return int((shell.run_folder(run) / ".engine.group").read_text())
 
 
 def step_of(shell: Shell, run: str, attempt: int = 1) -> int:

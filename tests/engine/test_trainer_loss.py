@@ -14,7 +14,7 @@ from ocrvl_modal.data.rows import read_samples
 from ocrvl_modal.data.schema import Sample
 from ocrvl_modal.engines.reader import load_model
 from ocrvl_modal.engines.trainer import model as trainer_model
-from ocrvl_modal.engines.trainer.batches import Batch, collate
+from ocrvl_modal.engines.trainer.batches import Batch, batches, collate
 from ocrvl_modal.engines.trainer.config import TrainerConfig, read_config
 from ocrvl_modal.engines.trainer.model import LORA_TARGETS, LossModel, build_model
 from ocrvl_modal.engines.trainer.optimizer import build_optimizer
@@ -178,13 +178,13 @@ def test_biases_and_norms_are_not_decayed(make_config: Callable[..., TrainerConf
 def test_a_sample_that_is_too_long_is_named_before_training(make_config: Callable[..., TrainerConfig]) -> None:
     config = make_config("data.max_seq_len=19")
     with pytest.raises(OcrvlError, match=r"line 1: the sample has 20 tokens") as caught:
-        load_samples(config, SampleEncoder(config))
+        load_samples(config, SampleEncoder(config), config.train)
     assert caught.value.code is ExitCode.DATA_INVALID
 
 
 def test_a_sample_that_just_fits_is_trained_on(make_config: Callable[..., TrainerConfig]) -> None:
     config = make_config("data.max_seq_len=20")
-    assert set(load_samples(config, SampleEncoder(config)).lengths) == {20}
+    assert set(load_samples(config, SampleEncoder(config), config.train).lengths) == {20}
 
 
 def test_an_image_that_vanishes_while_training_is_named(
@@ -194,22 +194,24 @@ def test_an_image_that_vanishes_while_training_is_named(
 
     shutil.copytree(digits, tmp_path / "copy")
     config = make_config(train=tmp_path / "copy" / "train.jsonl")
-    loaded = load_samples(config, SampleEncoder(config))
+    loaded = load_samples(config, SampleEncoder(config), config.train)
     read_samples(config.train)[4].image.unlink()
-    with pytest.raises(OcrvlError, match="line 5: there is no image") as caught:
-        loaded[4]
-    assert caught.value.code is ExitCode.DATA_INVALID
+    for num_workers in (0, 1):
+        with pytest.raises(OcrvlError, match="line 5: there is no image") as caught:
+            list(batches(loaded, iter([[0, 1], [4, 5]]), num_workers, torch.device("cpu")))
+        assert caught.value.code is ExitCode.DATA_INVALID
+        assert "ocrvl data check" in caught.value.hint
 
 
 def test_a_decoded_sample_is_kept(make_config: Callable[..., TrainerConfig]) -> None:
     config = make_config()
-    loaded = load_samples(config, SampleEncoder(config))
+    loaded = load_samples(config, SampleEncoder(config), config.train)
     assert loaded[3] is loaded[3]
 
 
 def test_nothing_is_kept_where_worker_processes_decode(make_config: Callable[..., TrainerConfig]) -> None:
     config = make_config("batch.num_workers=1")
-    loaded = load_samples(config, SampleEncoder(config))
+    loaded = load_samples(config, SampleEncoder(config), config.train)
     assert loaded[3] is not loaded[3]
 
 
@@ -221,3 +223,18 @@ def test_a_batch_keeps_all_its_parts_when_it_moves(
     moved = batch.to(torch.device("cpu"))
     assert isinstance(moved, Batch)
     assert all(torch.equal(getattr(moved, name), tensor) for name, tensor in vars(batch).items())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_come_in_their_order_and_draw_no_random_number(
+    make_config: Callable[..., TrainerConfig], num_workers: int
+) -> None:
+    config = make_config()
+    loaded = load_samples(config, SampleEncoder(config), config.train)
+    order = [[5, 3], [0, 60], [7, 7], [1, 2]]
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    made = list(batches(loaded, iter(order), num_workers, torch.device("cpu")))
+    assert torch.equal(torch.get_rng_state(), before)
+    for batch, micro_batch in zip(made, order, strict=True):
+        assert torch.equal(batch.tokens, collate([loaded[index] for index in micro_batch]).tokens)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,25 @@ def test_a_trainer_that_is_asked_to_stop_finishes_its_step_and_saves(
     assert isinstance(steps[-1], StepLogged)
     assert saved == CheckpointSaved(steps[-1].step, work.checkpoint(steps[-1].step))
     assert work.weights(saved.step)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="signal handlers are looked up in /proc")
+def test_a_trainer_that_is_asked_to_stop_while_it_loads_ends_at_once(make_work: MakeWork) -> None:
+    with make_work("early").start() as process:
+        while not handles_sigterm(process.pid):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == STOPPED_EXIT_CODE
+    assert output == ""
+
+
+def handles_sigterm(process: int) -> bool:
+    """Say whether a process has a handler of its own for SIGTERM."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_a_trainer_ends_when_its_supervisor_is_killed(make_work: MakeWork) -> None:

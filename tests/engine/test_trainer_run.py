@@ -136,6 +136,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(make_work: Mak
     assert list(work.checkpoints.iterdir()) == []
 
 
+@pytest.mark.parametrize(("checkpointing", "mended"), [("false", "gradient_checkpointing"), ("true", "per_device=2")])
+def test_too_little_gpu_memory_names_what_needs_less(
+    make_work: MakeWork, monkeypatch: pytest.MonkeyPatch, checkpointing: str, mended: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    # A CPU runs out of memory by being killed, so a GPU's way of saying it has to be played.
+    monkeypatch.setattr("ocrvl_modal.engines.trainer.model.LossModel.forward", full)
+    with pytest.raises(OcrvlError, match="memory") as caught:
+        make_work("memory", f"gradient_checkpointing={checkpointing}").train_here()
+    assert mended in caught.value.hint
+
+
 def test_bf16_on_a_cpu_is_refused(make_work: MakeWork) -> None:
     with pytest.raises(OcrvlError, match="a CPU") as caught:
         make_work("bf16", "precision=bf16").train_here()

@@ -52,8 +52,10 @@ def wait_for_step(process: subprocess.Popen[str]) -> None:
 def test_two_processes_learn_what_one_does(make_work: MakeWork, digits: Path, sets: tuple[str, ...]) -> None:
     accumulation = "batch.gradient_accumulation=8" if sets == ("batch.gradient_accumulation=4",) else ONE[0]
     validation = digits / "validation.jsonl"
-    one = make_work("one", *sets, accumulation, validation=validation, max_steps=3)
-    two = make_work("two", *sets, *TWO, validation=validation, max_steps=3)
+    # Three batches to evaluate, so that one process has more of them than the other.
+    uneven = "batch.per_device_evaluation=3"
+    one = make_work("one", *sets, accumulation, uneven, validation=validation, max_steps=3)
+    two = make_work("two", *sets, *TWO, uneven, validation=validation, max_steps=3)
     alone, together = (work.events(work.train_as_child()) for work in (one, two))
     assert [type(event) for event in together] == [type(event) for event in alone]
     for ours, other in zip(alone, together, strict=True):

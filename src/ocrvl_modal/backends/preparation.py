@@ -123,15 +123,21 @@ def plan(resolved: Resolved, checked: CheckedData, backend: Backend) -> TrainPla
     )
 
 
-def stage_model(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> None:
-    """Make the base model present in the models store."""
+def missing_model(resolved: Resolved, backend: Backend) -> FamilyMember | None:
+    """Return the base model where it has yet to come into the models store; ``None`` where it is there."""
     member = find_member(resolved.recipe.model.name)
     if member is None:
         model_folder(backend.places, resolved.recipe.model.name)
+        return None
+    return None if backend.stores.exists(f"{model_place(member)}/config.json") else member
+
+
+def stage_model(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> None:
+    """Make the base model present in the models store."""
+    member = missing_model(resolved, backend)
+    if member is None:
         return
-    if backend.stores.exists(f"{model_place(member)}/config.json"):
-        return
-    say(f"{member.title} is not in the models store yet; {'fetching' if member.repository else 'making'} it")
+    say(f"{'fetching' if member.repository else 'making'} {member.title} into the models store")
     backend.call(
         "download", {"model": member.name, "revision": resolved.recipe.model.revision}, on_progress=on_progress
     )

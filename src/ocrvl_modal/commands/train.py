@@ -80,6 +80,7 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
     """Take what was asked through every step to its end."""
     from ocrvl_modal.backends import preparation
     from ocrvl_modal.backends.submission import submit
+    from ocrvl_modal.report.words import size
 
     resolved = preparation.resolve(asked, place)
     for note in resolved.notes:
@@ -91,6 +92,9 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
     planned = preparation.plan(resolved, checked, place)
     _show_plan(planned, out)
     if dry_run:
+        missing = preparation.missing_model(resolved, place)
+        if missing:
+            out.note(f"{missing.title} is not in the models store yet: {size(missing.download_bytes)} to fetch")
         _finish_dry_run(resolved.recipe, planned, out)
         return
     if planned.price_usd_per_hour:

@@ -100,22 +100,22 @@ class RunLayout:
     @property
     def reserve(self) -> Path:
         """A little room kept while a run is worked on, so that a full disk can still be written down."""
-        return self.root / "reserve"
+        return self.root / ".reserve"
 
     @property
     def lock(self) -> Path:
         """Held, on the local backend, by the process that works on the run."""
-        return self.root / "lock"
+        return self.root / ".lock"
 
     @property
     def engine_lock(self) -> Path:
         """Held by the engine's processes, so that the next attempt can tell whether one outlived its supervisor."""
-        return self.root / "engine.lock"
+        return self.root / ".engine.lock"
 
     @property
     def engine_group(self) -> Path:
         """The number of the engine's process group; it speaks of a living group only while the engine lock is held."""
-        return self.root / "engine.group"
+        return self.root / ".engine.group"
 
     def attempt(self, number: int) -> AttemptLayout:
         """Return the files of attempt ``number``."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ import torch.distributed
 
 from ocrvl_modal.engines.trainer.config import TrainerConfig
 from ocrvl_modal.errors import usage_error
+
+_PATIENCE = timedelta(hours=2)
+"""How long processes wait for the one that writes a checkpoint or reads a large dataset's headers more slowly."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Processes:
             )
         device = _device(int(os.environ.get("LOCAL_RANK", 0)))
         if world_size > 1:
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
         return cls(rank, world_size, device)
 
     @property
@@ -56,7 +60,7 @@ class Processes:
         if self.world_size == 1:
             return module
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return torch.nn.parallel.DistributedDataParallel(module, device_ids=devices)
+        return torch.nn.parallel.DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
 
     def leave(self) -> None:
         """Part from the other processes, after all of them have come as far."""

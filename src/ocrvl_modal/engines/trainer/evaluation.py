@@ -24,13 +24,15 @@ class Evaluation:
         self._share = cut[processes.rank :: processes.world_size]
 
     def loss(self, loss_model: Any) -> float:
-        """Return the loss that ``loss_model`` has now; its mode is as it was before."""
-        was_training = loss_model.training
+        """Return the loss that ``loss_model`` has now, and leave it in training.
+
+        It must not be the module that processes share: they have different numbers of batches here.
+        """
         loss_model.eval()
         total = 0.0
         with torch.no_grad(), self._arithmetic.context():
             for micro_batch in self._share:
                 batch = collate([self._samples[index] for index in micro_batch]).to(self._processes.device)
                 total += float(loss_model(batch))
-        loss_model.train(was_training)
+        loss_model.train()
         return self._processes.sum([total])[0] / sum(self._samples.target_lengths)

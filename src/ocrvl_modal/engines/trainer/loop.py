@@ -34,7 +34,10 @@ def train(config: TrainerConfig, stop: StopRequest) -> bool:
     processes = Processes.join(config)
     if processes.is_first:
         files.remove_leftovers(config.checkpoints)
-    finished = _Trainer(config, processes, stop).run()
+    try:
+        finished = _Trainer(config, processes, stop).run()
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(config) from error
     processes.leave()
     return finished
 
@@ -47,7 +50,7 @@ class _Trainer:
         self._stop = stop
         self._arithmetic = Arithmetic(config.precision, processes.device)
         encoder = SampleEncoder(config)
-        self._samples = load_samples(config, encoder)
+        self._samples = load_samples(config, encoder, config.train)
         self._evaluation = self._build_evaluation(encoder)
         self._facts = facts_of(config, self._samples.samples)
         if config.resume_from:
@@ -56,7 +59,8 @@ class _Trainer:
         torch.manual_seed(config.seed)
         self._model = build_model(config).to(processes.device)
         check_space(config.checkpoints, self._model)
-        self._loss_model = processes.wrap(LossModel(self._model))
+        self._loss_model = LossModel(self._model)
+        self._shared = processes.wrap(self._loss_model)
         self._optimizer = build_optimizer(self._model, config)
         self._done = load_state(config, self._optimizer)
         self._order = DataOrder(
@@ -119,7 +123,7 @@ class _Trainer:
         for number, batch in enumerate(share, start=1):
             with self._synchronized(number == self._config.batch.gradient_accumulation):
                 with self._arithmetic.context():
-                    loss = self._loss_model(batch)
+                    loss = self._shared(batch)
                 (loss * scale).backward()
             loss_sum += loss.detach()
         return float(loss_sum)
@@ -128,7 +132,7 @@ class _Trainer:
         """Let processes exchange gradients only in the last micro-batch of a step."""
         if is_last or self._processes.world_size == 1:
             return nullcontext()
-        context: AbstractContextManager[Any] = self._loss_model.no_sync()
+        context: AbstractContextManager[Any] = self._shared.no_sync()
         return context
 
     def _save(self, step: int) -> None:
@@ -146,7 +150,7 @@ class _Trainer:
         if self._config.validation is None:
             return None
         batch = self._config.batch
-        samples = load_samples(self._config, encoder, validation=True)
+        samples = load_samples(self._config, encoder, self._config.validation)
         size = batch.per_device_evaluation or batch.per_device
         return Evaluation(samples, size, self._processes, self._arithmetic)
 
@@ -192,6 +196,16 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
     Sown anew in each step, so that a run that goes on at a step has the same chance there as one that came to it.
     """
     return int.from_bytes(hashlib.sha256(f"step-{seed}-{step}-{rank}".encode()).digest()[:8], "big") >> 1
+
+
+def _out_of_memory(config: TrainerConfig) -> OcrvlError:
+    smaller = f"--set batch.per_device={max(1, config.batch.per_device // 2)}"
+    return OcrvlError(
+        f"the GPU's memory is too small for batches of {config.batch.per_device} samples",
+        f"a new run with {smaller} and more batch.gradient_accumulation"
+        if config.gradient_checkpointing
+        else "--set gradient_checkpointing=true",
+    )
 
 
 def _diverged(step: int, loss: float, grad_norm: float) -> OcrvlError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +21,8 @@ IMAGE_TOKEN = "<|IMAGE_PLACEHOLDER|>"
 END_TOKEN = "</s>"
 
 _CACHE_BYTES = 512 << 20
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class SampleEncoder:
             with Image.open(sample.image) as image:
                 return self._limits.resize(image.height, image.width)
         except Exception as error:  # a broken file makes Pillow raise nearly anything
-            raise data_error(f"line {sample.line}: {sample.image} cannot be used: {error}") from error
+            raise data_error(f"{sample.image} cannot be used: {error}") from error
 
     def _prompt(self, prompt: str) -> list[int]:
         if prompt not in self._prompts:
@@ -112,13 +116,17 @@ class SampleEncoder:
 class SampleSet:
     """The samples of one file: their lengths, known from the start, and their encodings, made when they are needed."""
 
-    def __init__(self, samples: Sequence[Sample], encoder: SampleEncoder, *, cache_bytes: int = 0) -> None:
-        """Measure all samples; ``cache_bytes`` of encodings are kept, so that a small dataset is decoded once."""
-        self.samples = samples
+    def __init__(self, path: Path, encoder: SampleEncoder, *, cache_bytes: int = 0) -> None:
+        """Read and measure all samples; raise a data error for one that cannot be used.
+
+        ``cache_bytes`` of encodings are kept, so that a small dataset is decoded once.
+        """
+        self.samples = read_samples(path)
+        self._path = path
         self._encoder = encoder
         self._cache: dict[int, Encoded] = {}
         self._cache_bytes = cache_bytes
-        measured = [encoder.measure(sample) for sample in samples]
+        measured = [self._named(encoder.measure, sample) for sample in self.samples]
         self.lengths = [length for length, _ in measured]
         self.target_lengths = [target for _, target in measured]
 
@@ -128,29 +136,36 @@ class SampleSet:
     def __getitem__(self, index: int) -> Encoded:
         if index in self._cache:
             return self._cache[index]
-        sample = self.samples[index]
-        try:
-            encoded = self._encoder.encode(sample)
-        except OcrvlError as error:
-            raise OcrvlError(f"line {sample.line}: {error.message}", error.hint, error.code) from error
+        encoded = self._named(self._encoder.encode, self.samples[index])
         if encoded.size_bytes <= self._cache_bytes:
             self._cache_bytes -= encoded.size_bytes
             self._cache[index] = encoded
         return encoded
 
+    def check_lengths(self, max_seq_len: int) -> None:
+        """Raise a data error that names the line of a sample that is too long: none is ever cut."""
+        longest = max(self.lengths)
+        for sample, length in zip(self.samples, self.lengths, strict=True):
+            if length > max_seq_len:
+                raise data_error(
+                    f"{self._path}, line {sample.line}: the sample has {length} tokens, and data.max_seq_len is"
+                    f" {max_seq_len}",
+                    f"--set data.max_seq_len={longest}, or shorten what is too long",
+                )
 
-def load_samples(config: TrainerConfig, encoder: SampleEncoder, *, validation: bool = False) -> SampleSet:
-    """Read and measure a dataset file; raise a data error that names the line of a sample that is too long."""
-    path = config.validation if validation and config.validation else config.train
-    cache_bytes = 0 if config.batch.num_workers else _CACHE_BYTES
-    samples = SampleSet(read_samples(path), encoder, cache_bytes=cache_bytes)
-    for sample, length in zip(samples.samples, samples.lengths, strict=True):
-        if length > config.max_seq_len:
-            raise data_error(
-                f"{path}, line {sample.line}: the sample has {length} tokens, and data.max_seq_len is"
-                f" {config.max_seq_len}",
-                f"--set data.max_seq_len={length}, or shorten the sample: {check_command(path)}",
-            )
+    def _named(self, read: Callable[[Sample], _Read], sample: Sample) -> _Read:
+        """Read a sample; an error gets the sample's place."""
+        try:
+            return read(sample)
+        except OcrvlError as error:
+            message = f"{self._path}, line {sample.line}: {error.message}"
+            raise OcrvlError(message, error.hint or check_command(self._path), error.code) from error
+
+
+def load_samples(config: TrainerConfig, encoder: SampleEncoder, path: Path) -> SampleSet:
+    """Return the samples of a file, none longer than the configuration allows."""
+    samples = SampleSet(path, encoder, cache_bytes=0 if config.batch.num_workers else _CACHE_BYTES)
+    samples.check_lengths(config.max_seq_len)
     return samples
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,22 +23,10 @@ FOLDER = "~/try-ocrvl"
 def main() -> None:
     """Run the quickstart in a folder that goes away, and draw what it ends with."""
     with TemporaryDirectory() as folder:
-        home = Path(folder)
-        tour = Tour(home, Output.of("quickstart", quiet=True), keep=False)
+        tour = Tour(Path(folder), Output.of("quickstart", quiet=True), keep=False)
         report = tour.go()
-        lines = summary(
-            run=report.run,
-            plan=report.plan,
-            scores=report.scores,
-            samples=report.samples,
-            readings=report.readings,
-            metrics=load_metrics(tour.backend, tour.name),
-            killed_at_step=report.killed_at_step,
-            resumed_from_step=report.resumed_from_step,
-            files={name: Path(FOLDER) / path.relative_to(home) for name, path in report.files.items()},
-            seconds=report.seconds,
-            prefix=f"OCRVL_HOME={FOLDER} ",
-        )
+        metrics = load_metrics(tour.backend, tour.name)
+        lines = summary(replace(report, home=Path(FOLDER)), metrics, f"OCRVL_HOME={FOLDER} ")
     console = Console(record=True, width=102, file=io.StringIO(), force_terminal=True)
     for line in lines:
         console.print(line, highlight=False)

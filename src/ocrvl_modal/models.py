@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -142,6 +142,32 @@ _ERNIEKIT_TAIL = (
 )
 _ONLY_TRANSFORMERS = "the tiny model is for trying things out on this machine, with the transformers engine"
 
+# 1.6 is 1.5 in architecture, template and recipe; only its weights are others.
+_V1_5 = FamilyMember(
+    name="paddleocr-vl-1.5",
+    title="PaddleOCR-VL 1.5",
+    repository="PaddlePaddle/PaddleOCR-VL-1.5",
+    released="2026-01",
+    assistant_tail="Assistant:\n",
+    prompts=_PROMPTS_OF_1_5,
+    pixels=PixelLimits(112_896, 1_003_520),
+    parameters=958_000_000,
+    download_bytes=1_940_000_000,
+    lora_parameters_per_rank=_REAL_LORA,
+    engines={"transformers": _BOTH, "paddleformers": _BOTH},
+    refused={"erniekit": _ERNIEKIT_TAIL},
+    training_defaults=_REAL_DEFAULTS,
+    aliases=("1.5", "v1.5"),
+)
+_V1_6 = replace(
+    _V1_5,
+    name="paddleocr-vl-1.6",
+    title="PaddleOCR-VL 1.6",
+    repository="PaddlePaddle/PaddleOCR-VL-1.6",
+    released="2026-06",
+    aliases=("1.6", "v1.6"),
+)
+
 FAMILY: Mapping[str, FamilyMember] = MappingProxyType(
     {
         member.name: member
@@ -161,38 +187,8 @@ FAMILY: Mapping[str, FamilyMember] = MappingProxyType(
                 training_defaults=_REAL_DEFAULTS,
                 aliases=("0.9b", "v1", "paddleocr-vl"),
             ),
-            FamilyMember(
-                name="paddleocr-vl-1.5",
-                title="PaddleOCR-VL 1.5",
-                repository="PaddlePaddle/PaddleOCR-VL-1.5",
-                released="2026-01",
-                assistant_tail="Assistant:\n",
-                prompts=_PROMPTS_OF_1_5,
-                pixels=PixelLimits(112_896, 1_003_520),
-                parameters=958_000_000,
-                download_bytes=1_940_000_000,
-                lora_parameters_per_rank=_REAL_LORA,
-                engines={"transformers": _BOTH, "paddleformers": _BOTH},
-                refused={"erniekit": _ERNIEKIT_TAIL},
-                training_defaults=_REAL_DEFAULTS,
-                aliases=("1.5", "v1.5"),
-            ),
-            FamilyMember(
-                name="paddleocr-vl-1.6",
-                title="PaddleOCR-VL 1.6",
-                repository="PaddlePaddle/PaddleOCR-VL-1.6",
-                released="2026-06",
-                assistant_tail="Assistant:\n",
-                prompts=_PROMPTS_OF_1_5,
-                pixels=PixelLimits(112_896, 1_003_520),
-                parameters=958_000_000,
-                download_bytes=1_940_000_000,
-                lora_parameters_per_rank=_REAL_LORA,
-                engines={"transformers": _BOTH, "paddleformers": _BOTH},
-                refused={"erniekit": _ERNIEKIT_TAIL},
-                training_defaults=_REAL_DEFAULTS,
-                aliases=("1.6", "v1.6"),
-            ),
+            _V1_5,
+            _V1_6,
             FamilyMember(
                 name="tiny",
                 title="tiny (a toy, made on this machine)",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
-from conftest import Shell, wait_until
 from safetensors import safe_open
+
+from conftest import Shell, wait_until
 
 TRAIN = ("train", "--data", "./digits/train.jsonl", "--model", "tiny", "--method", "lora")
 SHORT = (

@@ -21,6 +21,7 @@ from ocrvl_modal.models import FAMILY
 from ocrvl_modal.output import Output, stderr_console
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.report.follow import follow
+from ocrvl_modal.report.quickstart_summary import TourReport
 from ocrvl_modal.report.words import count, duration, size
 from ocrvl_modal.runs.layout import RunLayout
 
@@ -39,50 +40,6 @@ class Training:
     view: RunView
     killed_at_step: int
     resumed_from_step: int
-
-
-@dataclass(frozen=True)
-class TourReport:
-    """All that the quickstart found, for the summary and for JSON."""
-
-    home: Path
-    run: RunView
-    plan: TrainPlan
-    killed_at_step: int
-    resumed_from_step: int
-    readings: tuple[dict[str, str], ...]
-    scores: dict[str, Any]
-    samples: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as it stands in JSON output."""
-        return {
-            "run": self.run.to_dict(),
-            "scores": self.scores,
-            "test_samples": self.samples,
-            "killed_at_step": self.killed_at_step,
-            "resumed_from_step": self.resumed_from_step,
-            "readings": list(self.readings),
-            "files": {name: str(path) for name, path in self.files.items()},
-            "seconds": round(self.seconds, 1),
-            "is_a_toy": True,
-        }
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """Where each thing lies on this machine."""
-        places = LocalBackend(self.home).places
-        layout = RunLayout.of(places.outputs, self.run.record.name)
-        return {
-            "dataset": places.resolve(DATASET),
-            "base_model": places.models / "tiny",
-            "run": layout.root,
-            "metrics": layout.metrics,
-            "log": layout.attempt(len(self.run.record.attempts)).log,
-            "tuned_model": layout.export,
-            "predictions": layout.evaluation("test") / "predictions.jsonl",
-        }
 
 
 class Tour:

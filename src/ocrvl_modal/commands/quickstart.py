@@ -40,17 +40,5 @@ def quickstart(
     prefix = f"OCRVL_HOME={where} " if folder else ""
     out.finish(
         report.to_dict(),
-        human=lambda: summary(
-            run=report.run,
-            plan=report.plan,
-            scores=report.scores,
-            samples=report.samples,
-            readings=report.readings,
-            metrics=load_metrics(tour.backend, tour.name),
-            killed_at_step=report.killed_at_step,
-            resumed_from_step=report.resumed_from_step,
-            files=report.files,
-            seconds=report.seconds,
-            prefix=prefix,
-        ),
+        human=lambda: summary(report, load_metrics(tour.backend, tour.name), prefix),
     )

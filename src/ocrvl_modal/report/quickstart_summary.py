@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ocrvl_modal.backends.runs_view import RunView
+from ocrvl_modal.places import Places
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.report.run_report import facts_table, loss_curve
 from ocrvl_modal.report.words import count, duration
+from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import Row
 
 _WIDTH = 100
@@ -25,41 +28,75 @@ _TOY = (
 )
 
 
-def summary(
-    *,
-    run: RunView,
-    plan: TrainPlan,
-    scores: Mapping[str, Any],
-    samples: int,
-    readings: Sequence[Mapping[str, str]],
-    metrics: Sequence[Row],
-    killed_at_step: int,
-    resumed_from_step: int,
-    files: Mapping[str, Path],
-    seconds: float,
-    prefix: str,
-) -> list[RenderableType]:
-    """Return what the quickstart ends with: scores, loss, readings, files, and the way to a real dataset."""
-    name = run.record.name
+@dataclass(frozen=True)
+class TourReport:
+    """All that the quickstart found, for the summary and for JSON."""
+
+    home: Path
+    run: RunView
+    plan: TrainPlan
+    killed_at_step: int
+    resumed_from_step: int
+    readings: tuple[dict[str, str], ...]
+    scores: dict[str, Any]
+    samples: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as it stands in JSON output."""
+        return {
+            "run": self.run.to_dict(),
+            "scores": self.scores,
+            "test_samples": self.samples,
+            "killed_at_step": self.killed_at_step,
+            "resumed_from_step": self.resumed_from_step,
+            "readings": list(self.readings),
+            "files": {name: str(path) for name, path in self.files.items()},
+            "seconds": round(self.seconds, 1),
+            "is_a_toy": True,
+        }
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where each thing lies on this machine."""
+        places = Places.under(self.home)
+        layout = RunLayout.of(places.outputs, self.run.record.name)
+        return {
+            "dataset": places.data / "digits",
+            "base_model": places.models / "tiny",
+            "run": layout.root,
+            "metrics": layout.metrics,
+            "log": layout.attempt(len(self.run.record.attempts)).log,
+            "tuned_model": layout.export,
+            "predictions": layout.evaluation("test") / "predictions.jsonl",
+        }
+
+
+def summary(report: TourReport, metrics: Sequence[Row], prefix: str = "") -> list[RenderableType]:
+    """Return what the quickstart ends with: scores, loss, readings, files, and the way to a real dataset.
+
+    ``prefix`` goes before commands that must find the quickstart's own home.
+    """
+    name = report.run.record.name
     survived = (
-        f"Killed with SIGKILL at step {killed_at_step}, went on from checkpoint {resumed_from_step},"
-        f" done at step {run.record.step}. All of it took {duration(seconds)}."
+        f"Killed with SIGKILL at step {report.killed_at_step}, went on from checkpoint {report.resumed_from_step},"
+        f" done at step {report.run.record.step}. All of it took {duration(report.seconds)}."
     )
     body = Group(
-        _scores(scores, samples),
+        _scores(report.scores, report.samples),
         Text("Loss", style="bold"),
         loss_curve(metrics),
         Text(""),
         Text("Read by the tuned model", style="bold"),
-        _readings(readings),
+        _readings(report.readings),
         Text(""),
         Text(survived),
-        Text(_TOY.format(count(plan.trained_parameters)), style="yellow"),
+        Text(_TOY.format(count(report.plan.trained_parameters)), style="yellow"),
     )
     return [
         Panel(body, title="ocrvl quickstart", box=box.ROUNDED, width=_WIDTH, padding=(1, 2)),
         Text("Where things are", style="bold"),
-        facts_table((label.replace("_", " "), path) for label, path in files.items()),
+        facts_table((label.replace("_", " "), path) for label, path in report.files.items()),
         Text(""),
         Text("Look around", style="bold"),
         _commands(f"{prefix}ocrvl runs show {name}", f"{prefix}ocrvl infer IMAGE.png --run {name}"),
@@ -84,6 +121,9 @@ def _scores(scores: Mapping[str, Any], samples: int) -> Table:
     for label, style in (("base", ""), ("tuned", "bold green")):
         score = scores[label]
         table.add_row(label, f"{score['cer']:.4f}", f"{score['ned']:.4f}", f"{score['exact_match']:.0%}", style=style)
+    if scores["base"]["cer"] > 1:
+        table.caption = "A CER over 1: it wrote more than there was to read."
+        table.caption_justify = "left"
     return table
 
 

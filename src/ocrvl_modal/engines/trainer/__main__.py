@@ -37,4 +37,6 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m ocrvl_modal.engines.trainer CONFIG")
     sys.exit(main(Path(sys.argv[1])))

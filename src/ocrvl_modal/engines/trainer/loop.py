@@ -79,8 +79,6 @@ class _Trainer:
         stream = batches(self._samples, order, self._config.batch.num_workers, self._processes.device)
         self._describe()
         self._stop.training = True
-        if self._stop.requested:
-            return False
         for step in steps:
             stopping = self._step(step, islice(stream, self._config.batch.gradient_accumulation))
             if self._evaluation and self._is_due(step, self._config.eval_steps):

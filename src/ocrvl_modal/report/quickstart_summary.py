@@ -84,6 +84,7 @@ def summary(report: TourReport, metrics: Sequence[Row], prefix: str = "") -> lis
     )
     body = Group(
         _scores(report.scores, report.samples),
+        Text(""),
         Text("Loss", style="bold"),
         loss_curve(metrics),
         Text(""),

@@ -6,21 +6,24 @@ from typing import Any
 
 import torch
 
-from ocrvl_modal.engines.trainer.batches import collate
+from ocrvl_modal.engines.trainer.batches import batches
 from ocrvl_modal.engines.trainer.devices import Arithmetic, Processes
 from ocrvl_modal.engines.trainer.order import MicroBatch
 from ocrvl_modal.engines.trainer.samples import SampleSet
+from ocrvl_modal.recipe_schema import BatchPart
 
 
 class Evaluation:
     """The validation samples, cut into batches of like length and dealt out to the processes."""
 
-    def __init__(self, samples: SampleSet, batch_size: int, processes: Processes, arithmetic: Arithmetic) -> None:
+    def __init__(self, samples: SampleSet, batch: BatchPart, processes: Processes, arithmetic: Arithmetic) -> None:
         self._samples = samples
+        self._num_workers = batch.num_workers
         self._processes = processes
         self._arithmetic = arithmetic
+        size = batch.per_device_evaluation or batch.per_device
         order = sorted(range(len(samples)), key=lambda index: -samples.lengths[index])
-        cut: list[MicroBatch] = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        cut: list[MicroBatch] = [order[start : start + size] for start in range(0, len(order), size)]
         self._share = cut[processes.rank :: processes.world_size]
 
     def loss(self, loss_model: Any) -> float:
@@ -31,8 +34,7 @@ class Evaluation:
         loss_model.eval()
         total = 0.0
         with torch.no_grad(), self._arithmetic.context():
-            for micro_batch in self._share:
-                batch = collate([self._samples[index] for index in micro_batch]).to(self._processes.device)
+            for batch in batches(self._samples, iter(self._share), self._num_workers, self._processes.device):
                 total += float(loss_model(batch))
         loss_model.train()
         return self._processes.sum([total])[0] / sum(self._samples.target_lengths)

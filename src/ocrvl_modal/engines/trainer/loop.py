@@ -101,7 +101,7 @@ class _Trainer:
         total, stops = self._processes.sum([loss_sum, float(self._stop.requested)])
         loss = total / targets
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            raise _diverged(step, loss, grad_norm)
+            raise self._diverged(step, loss, grad_norm)
         rate = learning_rate(step, config.optimizer.learning_rate, config.schedule)
         set_learning_rate(self._optimizer, rate)
         self._optimizer.step()
@@ -138,6 +138,14 @@ class _Trainer:
             save_checkpoint(self._config, step, self._model, self._optimizer, self._facts)
             self._say(lines.format_saved(step))
 
+    def _diverged(self, step: int, loss: float, grad_norm: float) -> OcrvlError:
+        lower = f"--set optimizer.learning_rate={self._config.optimizer.learning_rate / 3:.1g}"
+        return OcrvlError(
+            f"training diverged at step {step}: the loss is {loss} and the gradient's norm {grad_norm}",
+            f"go on from the newest checkpoint with {lower}"
+            + (", or with --set precision=float32" if self._arithmetic.is_bf16 else ""),
+        )
+
     def _share(self, step: int) -> list[MicroBatch]:
         return self._order.share(step, self._processes.rank, self._processes.world_size)
 
@@ -147,10 +155,8 @@ class _Trainer:
     def _build_evaluation(self, encoder: SampleEncoder) -> Evaluation | None:
         if self._config.validation is None:
             return None
-        batch = self._config.batch
         samples = load_samples(self._config, encoder, self._config.validation)
-        size = batch.per_device_evaluation or batch.per_device
-        return Evaluation(samples, size, self._processes, self._arithmetic)
+        return Evaluation(samples, self._config.batch, self._processes, self._arithmetic)
 
     def _describe(self) -> None:
         trained = sum(parameter.numel() for parameter in self._model.parameters() if parameter.requires_grad)
@@ -203,12 +209,4 @@ def _out_of_memory(config: TrainerConfig) -> OcrvlError:
         f"a new run with {smaller} and more batch.gradient_accumulation"
         if config.gradient_checkpointing
         else "--set gradient_checkpointing=true",
-    )
-
-
-def _diverged(step: int, loss: float, grad_norm: float) -> OcrvlError:
-    return OcrvlError(
-        f"training diverged at step {step}: the loss is {loss} and the gradient's norm {grad_norm}",
-        "lower optimizer.learning_rate, or compute in float32: --set precision=float32;"
-        " the newest checkpoint is from before it",
     )

@@ -26,7 +26,7 @@ def main() -> None:
         tour = Tour(Path(folder), Output.of("quickstart", quiet=True), keep=False)
         report = tour.go()
         metrics = load_metrics(tour.backend, tour.name)
-        lines = summary(replace(report, home=Path(FOLDER)), metrics, f"OCRVL_HOME={FOLDER} ")
+        lines = summary(replace(report, home=Path(FOLDER)), metrics, home=FOLDER)
     console = Console(record=True, width=102, file=io.StringIO(), force_terminal=True)
     for line in lines:
         console.print(line, highlight=False)

@@ -27,7 +27,7 @@ IDS = {
     "<|IMAGE_START|>": 101305,
     "<|IMAGE_END|>": 101306,
 }
-# As the hub's files say it.
+# The values of the real configuration, laid out as the hub's files are.
 CONFIG = {
     "architectures": ["PaddleOCRVLForConditionalGeneration"],
     "model_type": "paddleocr_vl",

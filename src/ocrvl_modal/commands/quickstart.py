@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +39,18 @@ def quickstart(
     where = folder.expanduser().absolute() if folder else home()
     tour = Tour(where, out, keep=keep)
     report = tour.go()
-    prefix = f"OCRVL_HOME={where} " if folder else ""
     out.finish(
         report.to_dict(),
-        human=lambda: summary(report, load_metrics(tour.backend, tour.name), prefix),
+        human=lambda: summary(
+            report,
+            load_metrics(tour.backend, tour.name),
+            home=_short(where) if folder else "",
+            program="ocrvl" if shutil.which("ocrvl") else _short(Path(sys.argv[0])),
+        ),
     )
+
+
+def _short(path: Path) -> str:
+    """Return a path as it would be typed here."""
+    here = Path.cwd()
+    return str(path.absolute().relative_to(here) if path.absolute().is_relative_to(here) else path)

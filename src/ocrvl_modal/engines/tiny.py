@@ -24,6 +24,8 @@ PATCH = 14
 POSITIONS = (224 // PATCH) ** 2
 MERGED = 4 * HIDDEN
 PACKED_POSITIONS = 32768
+EMBEDDINGS = "model.embed_tokens.weight"
+HEAD = "lm_head.weight"
 
 _SPECIALS = (
     "<unk>",
@@ -108,7 +110,9 @@ def _config() -> dict[str, Any]:
         "use_bias": False,
         "use_cache": True,
         "fuse_rms_norm": False,
-        "tie_word_embeddings": True,
+        # The head is the table of tokens, which transformers knows without being told. PaddleFormers 1.2.0 must be
+        # told otherwise, and find the head in the file: told that they are tied, it leaves the head as memory was.
+        "tie_word_embeddings": False,
         "torch_dtype": "float32",
         **_text_ids(),
         "image_token_id": VOCABULARY["<|IMAGE_PLACEHOLDER|>"],
@@ -203,6 +207,7 @@ def _write_weights(path: Path, seed: int) -> None:
         else:
             spread = _spread(name, shape)
             weights[name] = (generator.standard_normal(shape) * spread).astype(numpy.float32)
+    weights[HEAD] = weights[EMBEDDINGS].copy()
     save_file(weights, path, metadata={"format": "pt"})
     path.chmod(0o644)
 
@@ -218,7 +223,7 @@ def _spread(name: str, shape: tuple[int, ...]) -> float:
 
 def _shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the name and shape of each tensor, by the names that the hub's files use."""
-    yield "model.embed_tokens.weight", (len(VOCABULARY), HIDDEN)
+    yield EMBEDDINGS, (len(VOCABULARY), HIDDEN)
     yield "model.norm.weight", (HIDDEN,)
     for layer in range(LAYERS):
         yield from _text_layer(f"model.layers.{layer}.")

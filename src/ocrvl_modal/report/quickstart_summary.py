@@ -72,12 +72,16 @@ class TourReport:
         }
 
 
-def summary(report: TourReport, metrics: Sequence[Row], prefix: str = "") -> list[RenderableType]:
+def summary(
+    report: TourReport, metrics: Sequence[Row], *, home: str = "", program: str = "ocrvl"
+) -> list[RenderableType]:
     """Return what the quickstart ends with: scores, loss, readings, files, and the way to a real dataset.
 
-    ``prefix`` goes before commands that must find the quickstart's own home.
+    ``home`` is the folder that commands must be pointed at to find the quickstart's run, where it is not the user's
+    own; ``program`` is how this shell calls ``ocrvl``.
     """
     name = report.run.record.name
+    there = f"OCRVL_HOME={home} {program}" if home else program
     survived = (
         f"Killed with SIGKILL at step {report.killed_at_step}, went on from checkpoint {report.resumed_from_step},"
         f" done at step {report.run.record.step}. All of it took {duration(report.seconds)}."
@@ -100,14 +104,14 @@ def summary(report: TourReport, metrics: Sequence[Row], prefix: str = "") -> lis
         facts_table((label.replace("_", " "), path) for label, path in report.files.items()),
         Text(""),
         Text("Look around", style="bold"),
-        _commands(f"{prefix}ocrvl runs show {name}", f"{prefix}ocrvl infer IMAGE.png --run {name}"),
+        _commands(f"{there} runs show {name}", f"{there} infer IMAGE.png --run {name}"),
         Text(""),
         Text("With your own images", style="bold"),
         _commands(
-            "ocrvl data check ./mine/train.jsonl",
-            "ocrvl train --data ./mine/train.jsonl --dry-run",
-            "ocrvl train --data ./mine/train.jsonl --model 1.6 --name mine",
-            "ocrvl eval mine",
+            f"{program} data check ./mine/train.jsonl",
+            f"{program} train --data ./mine/train.jsonl --dry-run",
+            f"{program} train --data ./mine/train.jsonl --model 1.6 --name mine",
+            f"{program} eval mine",
         ),
     ]
 

@@ -24,7 +24,9 @@ UNUSED = "visual.vision_model.embeddings.packing_position_embedding.weight"
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
+    """The tiny model as a file without the head that repeats the embeddings; the tests that need one add it."""
     make_tiny_model(tmp_path / "base")
+    change_weights(tmp_path / "base", lambda tensors: tensors.pop(HEAD))
     return tmp_path / "base"
 
 

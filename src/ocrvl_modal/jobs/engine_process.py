@@ -26,18 +26,19 @@ def end_leftover_engine(lock: Path, group: Path) -> int:
     have been given to somebody else.
     """
     descriptor = locks.acquire(lock)
-    if descriptor is not None:
-        return descriptor
-    with contextlib.suppress(OSError, ValueError):
-        os.killpg(int(group.read_text(encoding="utf-8")), signal.SIGKILL)
-    deadline = time.monotonic() + _KILL_WAIT_S
-    while time.monotonic() < deadline:
-        descriptor = locks.acquire(lock)
-        if descriptor is not None:
-            return descriptor
-    raise OcrvlError(
-        f"an engine of an earlier attempt still runs and holds {lock}", f"end it (see `fuser {lock}`), then start again"
-    )
+    if descriptor is None:
+        with contextlib.suppress(OSError, ValueError):
+            os.killpg(int(group.read_text(encoding="utf-8")), signal.SIGKILL)
+        deadline = time.monotonic() + _KILL_WAIT_S
+        while descriptor is None and time.monotonic() < deadline:
+            descriptor = locks.acquire(lock)
+    if descriptor is None:
+        raise OcrvlError(
+            f"an engine of an earlier attempt still runs and holds {lock}",
+            f"end it (see `fuser {lock}`), then start again",
+        )
+    group.unlink(missing_ok=True)
+    return descriptor
 
 
 class EngineProcess:
@@ -62,29 +63,38 @@ class EngineProcess:
             encoding="utf-8",
             errors="replace",
         )
-        files.write_text(group, str(self._process.pid))
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._deaf = threading.Event()
+        self._drained_by: float | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._at_end = False
+        try:
+            files.write_text(group, str(self._process.pid))
+        except BaseException:
+            self.kill()
+            self.wait()
+            raise
 
     @property
     def at_end(self) -> bool:
-        """Whether every line has been handed out and no more will come."""
-        return self._at_end
+        """Whether the engine has ended, every line has been handed out, and no more will come."""
+        nobody_reads = self._deaf.is_set() or not self._reader.is_alive()
+        return nobody_reads and self._process.poll() is not None and self._lines.empty()
 
     def next_line(self, timeout_s: float) -> str | None:
         """Return the next line without its end, or ``None`` when none came in time or none will come."""
-        if self._at_end:
+        if self._process.poll() is not None:
+            self._end_what_it_left()
+        if self.at_end:
             return None
         try:
             line = self._lines.get(timeout=timeout_s)
         except queue.Empty:
-            # A grandchild may hold the pipe open after the engine itself has ended.
-            self._at_end = self._process.poll() is not None and not self._reader_may_deliver()
             return None
         if line is None:
-            self._at_end = True
+            # Its output is closed: its end is all that can still come.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
         return line
 
     def ask_to_stop(self) -> None:
@@ -98,22 +108,30 @@ class EngineProcess:
     def wait(self) -> int:
         """Wait for its end and return its exit code; negative: the signal that killed it."""
         code = self._process.wait()
-        # What the engine started and did not end must not go on, using the GPU and writing files.
-        self._signal(signal.SIGKILL)
+        self._end_what_it_left()
         self._reader.join(_DRAIN_WAIT_S)
         return code
+
+    def _end_what_it_left(self) -> None:
+        """End what the engine started and did not end: it must not go on, using the GPU and writing files.
+
+        A process that has left the group may still hold the pipe open, and print; nobody listens to it for long.
+        """
+        if self._drained_by is None:
+            self._signal(signal.SIGKILL)
+            self._drained_by = time.monotonic() + _DRAIN_WAIT_S
+        elif time.monotonic() > self._drained_by:
+            self._deaf.set()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _reader_may_deliver(self) -> bool:
-        self._reader.join(_DRAIN_WAIT_S)
-        return not self._lines.empty()
-
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with contextlib.suppress(ValueError, OSError):
-            for line in self._process.stdout:
+        with self._process.stdout as lines:
+            for line in lines:
+                if self._deaf.is_set():
+                    break
                 self._lines.put(line.rstrip("\r\n"))
         self._lines.put(None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(^|_)KEY($|_)|APIKEY", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|CREDENTIAL|APIKEY|PASS(WORD|WD|PHRASE)|(^|_)(KEYS?|PASS)($|_)", re.IGNORECASE
+)
 _SHORTEST = 6
 _REMOVED = "[removed]"
 
@@ -19,12 +21,10 @@ class Redactor:
     """Takes the values of secrets out of lines, whether the engine was given them or not."""
 
     def __init__(self, environment: Mapping[str, str], named: Collection[str]) -> None:
-        values = {
-            value
-            for name, value in environment.items()
-            if (name in named or _SECRET_NAME.search(name)) and len(value) >= _SHORTEST
-        }
-        longest_first = sorted(values, key=len, reverse=True)
+        secrets = [value for name, value in environment.items() if name in named or _SECRET_NAME.search(name)]
+        # A log shows a secret of several lines, such as a private key, one line at a time.
+        lines = {line.strip() for secret in secrets for line in secret.splitlines()}
+        longest_first = sorted((line for line in lines if len(line) >= _SHORTEST), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, line: str) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from ocrvl_modal._version import __version__
 from ocrvl_modal.commands import data, download, evaluate, infer, quickstart, recipe, runs, train, volume
-from ocrvl_modal.errors import ExitCode, OcrvlError
+from ocrvl_modal.errors import ExitCode, OcrvlError, of_the_system
 
 app = typer.Typer(
     name="ocrvl",
@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_went_away()
     except OSError as error:
-        return _tell(_of_the_system(error), as_json=as_json)
+        return _tell(of_the_system(error), as_json=as_json)
     except Exception as error:
         usage = _as_usage_error(error)
         if usage is None:
@@ -97,11 +97,6 @@ def _as_usage_error(error: Exception) -> OcrvlError | None:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "ocrvl"
     return OcrvlError(format_message(), f"{path} --help", ExitCode.USAGE)
-
-
-def _of_the_system(error: OSError) -> OcrvlError:
-    where = f" ({error.filename})" if error.filename else ""
-    return OcrvlError(f"{error.strerror or error}{where}", "look at the disk and its permissions, then try again")
 
 
 def _reader_went_away() -> int:

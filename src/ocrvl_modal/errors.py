@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
@@ -74,6 +75,14 @@ def data_error(message: str, hint: str = "") -> OcrvlError:
 def not_found(message: str, hint: str = "") -> OcrvlError:
     """Return the error of a thing that is not there."""
     return OcrvlError(message, hint, ExitCode.NOT_FOUND)
+
+
+def of_the_system(error: OSError, again: str = "try again") -> OcrvlError:
+    """Return what the operating system refused, in words; ``again`` says how to go on when its cause is mended."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OcrvlError(f"the disk is full{where}", f"free some space, then {again}")
+    return OcrvlError(f"{error.strerror or error}{where}", f"look at the disk and its permissions, then {again}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

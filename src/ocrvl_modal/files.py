@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,13 @@ def size_of_tree(path: Path) -> int:
     """Return the bytes of all files at and below ``path``."""
     if path.is_file():
         return path.stat().st_size
-    return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            # What is being written there may go or get another name at any moment.
+            with suppress(FileNotFoundError):
+                total += Path(folder, name).stat().st_size
+    return total
 
 
 def free_bytes(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -83,17 +84,21 @@ def parse_gpu(text: str) -> GpuRequest:
 
 
 def visible_gpus() -> list[str]:
-    """Return the names of this machine's NVIDIA GPUs that a process may use; none where there is no driver.
+    """Return the names of this machine's NVIDIA GPUs that a child process would see, without importing torch.
 
-    ``CUDA_VISIBLE_DEVICES`` is obeyed, as the training libraries obey it.
+    None where there is no driver. ``CUDA_VISIBLE_DEVICES`` is obeyed as CUDA obeys it: an entry of -1, or an empty one,
+    hides all that come after it.
     """
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
         return []
-    names = re.findall(r"^GPU \d+: (.+?) \(UUID", listed.stdout, flags=re.MULTILINE)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return names
-    chosen = [part.strip() for part in visible.split(",") if part.strip()]
-    return [names[int(part)] if part.isdigit() and int(part) < len(names) else part for part in chosen if part != "-1"]
+    present = re.findall(r"^GPU \d+: (.+?) \(UUID", listed, flags=re.MULTILINE)
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return present
+    entries = [entry.strip() for entry in chosen.split(",")]
+    seen = list(itertools.takewhile(lambda entry: entry not in {"", "-1"}, entries))
+    return [present[int(entry)] if entry.isdigit() and int(entry) < len(present) else entry for entry in seen][
+        : len(present)
+    ]

@@ -120,7 +120,7 @@ _REAL_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 # Settings under which the tiny model learns to read six digits in about 700 steps.
 _TINY_COMMON: dict[str, Any] = {
-    "batch": {"per_device": 16, "gradient_accumulation": 1},
+    "batch": {"per_device": 16, "gradient_accumulation": 1, "num_workers": 0},
     "schedule": {"num_epochs": 11, "warmup_ratio": 0.05, "min_learning_rate_ratio": 0.0},
     "checkpoint": {"save_steps": 100},
     "data": {"max_seq_len": 512},

@@ -98,7 +98,11 @@ class BatchPart(_Part):
     per_device_evaluation: int | None = Field(None, ge=1, description="As per_device where it is not given.")
     group_by_length: bool = Field(True, description="Samples of like length share a batch, so that little is padding.")
     num_workers: int = Field(
-        0, ge=0, le=64, description="Processes that prepare images on each device; 0 prepares them in the trainer."
+        4,
+        ge=0,
+        le=64,
+        description="Processes that prepare images on each device; 0 prepares them in the trainer. A GPU learns from a"
+        " page faster than one process decodes it.",
     )
 
 

@@ -239,3 +239,13 @@ def test_the_recipe_of_a_run_repeats_it(shell: Shell, undisturbed: bytes) -> Non
     first, second = (shell.run_folder(name) / "export" / "model.safetensors" for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     assert json.loads((shell.run_folder("b") / "plan.json").read_text())["max_steps"] == 4
+
+
+def test_a_run_can_be_stopped_the_moment_it_was_started(shell: Shell) -> None:
+    shell(*TRAIN, "--name", "a", "--detach")
+    shell("runs", "stop", "a")
+    record = shell.record("a")
+    assert record["state"] in {"cancelled", "interrupted"}
+    assert record["step"] < STEPS
+    shell("train", "--name", "a")
+    assert shell.record("a")["state"] == "done"

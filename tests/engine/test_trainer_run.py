@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from ocrvl_modal.engines.base import CheckpointSaved, EvaluationLogged, StepLogged
+from ocrvl_modal.engines.transformers import TransformersEngine
 from ocrvl_modal.errors import ExitCode, OcrvlError
 
+ENGINE = TransformersEngine()
 MakeWork = Callable[..., Any]
 
 
@@ -66,6 +68,34 @@ def test_evaluation_comes_before_the_checkpoint_of_its_step(
     ends = [(EvaluationLogged, 4), (CheckpointSaved, 4)]
     middle = [(StepLogged, 3), (EvaluationLogged, 3), (CheckpointSaved, 3), (StepLogged, 4)]
     assert kinds == [(StepLogged, 1), (StepLogged, 2), *middle, *ends]
+
+
+def test_a_request_to_stop_ends_an_evaluation_and_saves(
+    make_work: MakeWork, digits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A preempted container has seconds, and an evaluation may take minutes."""
+    from ocrvl_modal.engines.trainer import evaluation
+    from ocrvl_modal.engines.trainer.config import read_config
+    from ocrvl_modal.engines.trainer.loop import train
+    from ocrvl_modal.engines.trainer.stopping import StopRequest
+
+    stop = StopRequest()
+    taken = []
+
+    def batches_until_the_signal(*arguments: Any) -> Iterator[Any]:
+        for batch in real_batches(*arguments):
+            taken.append(batch)
+            stop.requested = True
+            yield batch
+
+    real_batches = evaluation.batches
+    monkeypatch.setattr(evaluation, "batches", batches_until_the_signal)
+    sets = ("evaluation.eval_steps=2", "checkpoint.save_steps=100", "batch.per_device_evaluation=1")
+    work = make_work("stopped", *sets, validation=digits / "validation.jsonl", max_steps=6)
+    assert train(read_config(ENGINE.write_config(work.job)), stop) is False
+    kinds = [(type(event), event.step) for event in work.events(capsys.readouterr().out)]
+    assert kinds == [(StepLogged, 1), (StepLogged, 2), (CheckpointSaved, 2)]
+    assert len(taken) == 1
 
 
 def test_evaluation_changes_nothing_of_the_training(make_work: MakeWork, digits: Path) -> None:

@@ -16,8 +16,8 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     """A home with a model and a dataset, where the training job finds the stand-in engine."""
     house = House(tmp_path / "home")
     house.furnish()
-    monkeypatch.setattr(train, "get_engine", lambda name: house.engine)
+    monkeypatch.setattr(train, "get_engine", lambda _: house.engine)
     monkeypatch.setattr(train, "export_model", export_nothing_but_the_weights)
-    monkeypatch.setattr(train, "check_prompt_identity", lambda model, member, prompts: None)
+    monkeypatch.setattr(train, "check_prompt_identity", lambda *_: None)
     monkeypatch.setattr(locks, "_PROBE_GRACE_S", 0.05)
     return house

@@ -50,7 +50,7 @@ def main():
             say("hanging")
             while not stop:
                 time.sleep(0.01)
-        if stop:
+        if stop and not config.get("finish"):
             save(config, step, learned)
             sys.exit(75)
         if step == config.get("die_at"):
@@ -67,6 +67,9 @@ def main():
             say(f"eval_loss: {2 / step!r}, global_step: {step}")
         if step % config["save_steps"] == 0 or step == config["max_steps"]:
             save(config, step, learned)
+    if config.get("fail_at") == step:
+        say(config["words"])
+        sys.exit(1)
 
 
 main()

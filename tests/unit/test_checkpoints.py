@@ -87,12 +87,34 @@ def test_a_flipped_byte_is_seen_by_the_digests(name: str, layout: RunLayout) -> 
 
 
 @pytest.mark.parametrize(
-    "marker", ["", "{", "[]", "{}", '{"files": []}', '{"files": {"a": {}}}', '{"files": {"a": 1}}']
+    "marker",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"step": 1, "files": []}',
+        '{"step": 1, "files": {"a": {}}}',
+        '{"step": 1, "files": {"a": 1}}',
+    ]
+    + ['{"files": {"a": {"size_bytes": 0, "sha256": ""}}}', '{"step": null, "files": {}}'],
 )
 def test_a_damaged_marker_is_a_checkpoint_that_does_not_count(marker: str, layout: RunLayout) -> None:
     folder = save(layout, 100)
     (folder / COMPLETE).write_text(marker, encoding="utf-8")
     assert problem_with(folder) == "COMPLETE.json cannot be read"
+
+
+def test_nothing_can_be_marked_complete_where_nothing_is(layout: RunLayout) -> None:
+    with pytest.raises(FileNotFoundError, match="no file in the checkpoint"):
+        mark_complete(layout.checkpoint(100), 100)
+    assert not layout.checkpoint(100).exists()
+
+
+def test_a_marker_that_lists_no_file_is_of_no_checkpoint(layout: RunLayout) -> None:
+    folder = save(layout, 100)
+    (folder / COMPLETE).write_text('{"schema": 1, "step": 100, "files": {}}', encoding="utf-8")
+    assert problem_with(folder) == "COMPLETE.json lists no file"
 
 
 def test_checkpoints_are_told_oldest_first_by_step_and_not_by_name(layout: RunLayout) -> None:

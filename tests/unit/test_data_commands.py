@@ -99,10 +99,10 @@ def test_a_place_in_the_data_store_is_checked_and_filled(home: Path, capsys: pyt
 
 
 def test_a_missing_place_is_not_found_with_the_command_that_fills_it(home: Path) -> None:
-    with pytest.raises(OcrvlError, match="there is no dataset /data/none") as caught:
+    with pytest.raises(OcrvlError, match="there is no /data/none") as caught:
         data.locate_dataset("/data/none.jsonl")
     assert caught.value.code is ExitCode.NOT_FOUND
-    assert caught.value.hint == "ocrvl volume put FILE /data/none.jsonl"
+    assert "ocrvl volume put FILE /data/none.jsonl" in caught.value.hint
 
 
 def test_a_file_at_the_same_path_outside_the_store_is_offered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_a_file_at_the_same_path_outside_the_store_is_offered(home: Path, monkey
     monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/data/x y.jsonl" or exists(path))
     with pytest.raises(OcrvlError) as caught:
         data.locate_dataset("/data/x y.jsonl")
-    assert caught.value.hint == "ocrvl volume put '/data/x y.jsonl' '/data/x y.jsonl'"
+    assert "ocrvl volume put '/data/x y.jsonl' '/data/x y.jsonl'" in caught.value.hint
 
 
 def test_a_path_that_is_no_place_is_taken_as_it_is(home: Path) -> None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.base import CheckpointSaved, EngineFailed, EngineJob, EvaluationLogged, StepLogged
 from ocrvl_modal.engines.trainer.config import read_config
-from ocrvl_modal.engines.transformers import TransformersEngine, visible_gpus
+from ocrvl_modal.engines.transformers import TransformersEngine
 from ocrvl_modal.errors import ExitCode, OcrvlError
+from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.models import FAMILY
 from ocrvl_modal.recipes import recipe_from
 from ocrvl_modal.runs.layout import RunLayout
@@ -51,7 +52,7 @@ def fake_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def fake(count: int) -> None:
         program = tmp_path / "bin" / "nvidia-smi"
         program.parent.mkdir(exist_ok=True)
-        listing = "\n".join(f"GPU {number}: NVIDIA L40S (UUID: GPU-{number})" for number in range(count))
+        listing = "\n".join(f"GPU {number}: Toy {number} (UUID: GPU-{number})" for number in range(count))
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}\nEND\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
@@ -133,12 +134,22 @@ def test_one_process_runs_on_each_visible_gpu(tmp_path: Path, fake_gpus: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("chosen", "count"), [("0,2", 2), ("", 0), ("-1", 0), ("1,-1,2", 1), ("0,1,2,3,4,5", 4), ("GPU-0", 1)]
+    ("chosen", "seen"),
+    [
+        ("0,2", ["Toy 0", "Toy 2"]),
+        ("", []),
+        ("-1", []),
+        ("1,-1,2", ["Toy 1"]),
+        ("0,1,2,3,4,5", ["Toy 0", "Toy 1", "Toy 2", "Toy 3"]),
+        ("GPU-0", ["GPU-0"]),
+    ],
 )
-def test_hidden_gpus_are_not_counted(fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, chosen: str, count: int) -> None:
+def test_hidden_gpus_are_not_seen(
+    fake_gpus: Any, monkeypatch: pytest.MonkeyPatch, chosen: str, seen: list[str]
+) -> None:
     fake_gpus(4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    assert visible_gpus() == count
+    assert visible_gpus() == seen
 
 
 def test_lines_become_events() -> None:

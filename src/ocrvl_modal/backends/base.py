@@ -91,6 +91,10 @@ class Backend(Protocol):
         """Raise an error, with the command that mends it, where jobs could not start here."""
         ...
 
+    def local_path(self, reference: str) -> Path:
+        """Return where this machine can read a dataset that a place or a path names."""
+        ...
+
     def stage_dataset(self, reference: str) -> str:
         """Make a dataset readable for jobs and return the reference that they use for it."""
         ...

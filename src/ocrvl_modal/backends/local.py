@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -26,9 +27,10 @@ from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.jobs.progress import parse_progress
 from ocrvl_modal.places import Places, is_place
 from ocrvl_modal.runs.layout import RunLayout
-from ocrvl_modal.runs.record import RunRecord
+from ocrvl_modal.runs.record import RunRecord, read_record
 
 _LAST_LINES = 15
+_POLL_S = 0.05
 _LOCAL_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "jinja2")
 
 
@@ -56,14 +58,17 @@ class LocalBackend:
                 f"training and reading on this machine need {', '.join(missing)}", "pip install 'ocrvl-modal[local]'"
             )
 
-    def stage_dataset(self, reference: str) -> str:
-        """Return the dataset's reference: jobs read it where it lies."""
+    def local_path(self, reference: str) -> Path:
+        """Return where a dataset lies; raise *not found*, with the command that fills it, for an empty place."""
         path = self.places.resolve(reference)
-        if is_place(reference):
-            if not path.exists():
-                raise not_found(f"there is no {reference} in the data store", _put_hint(reference))
-            return reference
-        return str(path.absolute())
+        if is_place(reference) and not path.exists():
+            raise not_found(f"there is no {reference} in the data store", _put_hint(reference))
+        return path
+
+    def stage_dataset(self, reference: str) -> str:
+        """Return the dataset's reference as it is: jobs read it where it lies."""
+        path = self.local_path(reference)
+        return reference if is_place(reference) else str(path.absolute())
 
     def call(self, job: str, request: dict[str, Any], *, on_progress: OnProgress) -> dict[str, Any]:
         """Run a short job in a process of its own, so that what it loads goes when it ends."""
@@ -104,14 +109,22 @@ class LocalBackend:
 
     def stop(self, record: RunRecord, kind: StopKind) -> None:
         """Signal the supervisor; it saves, then stops."""
-        attempt = record.attempt
-        if attempt is None or not attempt.call_id or not self.is_alive(record):
+        supervisor = self._supervisor_of(record.name)
+        if supervisor is None:
             return
-        number = signal.SIGTERM if kind == "cancel" else signal.SIGINT
-        try:
-            os.kill(int(attempt.call_id), number)
-        except ProcessLookupError:
-            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor, signal.SIGTERM if kind == "cancel" else signal.SIGINT)
+
+    def _supervisor_of(self, name: str) -> int | None:
+        """Return the process that works on a run; one that was just started has yet to write down its number."""
+        layout = RunLayout.of(self.places.outputs, name)
+        while locks.is_held(layout.lock):
+            record = read_record(layout.record)
+            attempt = record.attempt if record else None
+            if attempt and attempt.call_id:
+                return int(attempt.call_id)
+            time.sleep(_POLL_S)
+        return None
 
 
 class _LocalSlot:
@@ -190,9 +203,10 @@ def _read_result(job: str, result_file: Path, code: int, last_lines: list[str]) 
 
 
 def _put_hint(reference: str) -> str:
+    quoted = shlex.quote(reference)
     if Path(reference).exists():
-        return f"/data/… names the data store, not this machine's folder: ocrvl volume put {reference} {reference}"
-    return "ocrvl volume ls /data"
+        return f"/data/… names the data store, not this machine's folder: ocrvl volume put {quoted} {quoted}"
+    return f"ocrvl volume ls /data, or ocrvl volume put FILE {quoted}"
 
 
 def kill_run(places: Places, record: RunRecord) -> None:

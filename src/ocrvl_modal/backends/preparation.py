@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -72,7 +72,6 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
     member = _member(recipe_from(written, asked.sets), backend)
     recipe = recipe_from(written, asked.sets, family=member)
     recipe, notes = _with_held_out_beside(recipe, backend)
-    recipe = _with_staged_data(recipe, backend)
     recipe = _with_engine(recipe, member)
     recipe = _with_places(recipe, backend)
     return Resolved(asked.name or _new_name(recipe, member), recipe, member, notes)
@@ -88,7 +87,7 @@ def check(resolved: Resolved, backend: Backend, on_progress: OnProgress) -> Chec
         if reference is None:
             return None
         found = check_dataset(
-            backend.places.resolve(reference),
+            backend.local_path(reference),
             prompts=[*member.prompts.values(), *recipe.data.extra_prompts],
             pixels=pixels,
             max_seq_len=recipe.data.max_seq_len,
@@ -132,15 +131,14 @@ def missing_model(resolved: Resolved, backend: Backend) -> FamilyMember | None:
     return None if backend.stores.exists(f"{model_place(member)}/config.json") else member
 
 
-def stage_model(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> None:
-    """Make the base model present in the models store."""
+def stage(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> Resolved:
+    """Make datasets and base model present in the stores; return the recipe as jobs read it there."""
+    recipe = _with_staged_data(resolved.recipe, backend)
     member = missing_model(resolved, backend)
-    if member is None:
-        return
-    say(f"{'fetching' if member.repository else 'making'} {member.title} into the models store")
-    backend.call(
-        "download", {"model": member.name, "revision": resolved.recipe.model.revision}, on_progress=on_progress
-    )
+    if member is not None:
+        say(f"{'fetching' if member.repository else 'making'} {member.title} into the models store")
+        backend.call("download", {"model": member.name, "revision": recipe.model.revision}, on_progress=on_progress)
+    return replace(resolved, recipe=recipe)
 
 
 def submission(
@@ -238,10 +236,14 @@ def _with_held_out_beside(recipe: TrainRecipe, backend: Backend) -> tuple[TrainR
     if PurePosixPath(train).name == "train.jsonl":
         for split, file in _HELD_OUT_BESIDE.items():
             beside = str(PurePosixPath(train).parent / file)
-            if getattr(recipe.data, split) is None and backend.places.resolve(beside).is_file():
+            if getattr(recipe.data, split) is None and _is_there(backend, beside):
                 found[split] = beside
     notes = tuple(f"{split}: {beside}, found beside the training data" for split, beside in found.items())
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=found)}), notes
+
+
+def _is_there(backend: Backend, reference: str) -> bool:
+    return backend.stores.exists(reference) if is_place(reference) else Path(reference).is_file()
 
 
 def _with_staged_data(recipe: TrainRecipe, backend: Backend) -> TrainRecipe:

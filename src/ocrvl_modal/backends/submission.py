@@ -46,7 +46,8 @@ def submit(backend: Backend, submission: Submission) -> RunRecord:
     name = submission.plan.run
     with backend.reserve(name) as slot:
         before = _existing(backend, name)
-        if before is not None and before.state == "done" and submission.resume_from is None:
+        resume_from = _own_checkpoint(before, submission.resume_from) if before else submission.resume_from
+        if before is not None and before.state == "done" and resume_from is None:
             _require_same_lesson(backend, before, submission)
             return before
         record = _new_record(backend, submission) if before is None else _going_on(backend, before, submission)
@@ -54,7 +55,7 @@ def submit(backend: Backend, submission: Submission) -> RunRecord:
         record = record.model_copy(update={"attempts": (*record.attempts, attempt)})
         _write(backend, name, submission, record)
         try:
-            slot.spawn({"name": name, "resume_from": submission.resume_from}, attempt.number)
+            slot.spawn({"name": name, "resume_from": resume_from}, attempt.number)
         except OSError as error:
             _write_record(backend, _never_started(record, error))
             raise
@@ -108,6 +109,22 @@ def _going_on(backend: Backend, before: RunRecord, submission: Submission) -> Ru
     )
 
 
+def _own_checkpoint(before: RunRecord, resume_from: str | None) -> str | None:
+    """Return the checkpoint of its own that a run is asked to go back to; ``None`` for its newest.
+
+    The command that began it at another run's checkpoint may be given again, and then goes on. Any other checkpoint of
+    another run is refused: the run's metrics and checkpoints would be of two minds.
+    """
+    if resume_from is None or resume_from == before.resumed_from:
+        return None
+    if resume_from.startswith(place_of(before.name, "checkpoints") + "/"):
+        return resume_from
+    began = f"at {before.resumed_from}" if before.resumed_from else "by itself"
+    raise usage_error(
+        f"run '{before.name}' began {began}, and cannot go on from {resume_from}", "begin a new run: another --name"
+    )
+
+
 def close_dead_attempt(record: RunRecord) -> RunRecord:
     """Return the record with its newest attempt ended, where its process died before it could say so."""
     if record.state not in ACTIVE:
@@ -157,7 +174,9 @@ def _write_record(backend: Backend, record: RunRecord) -> None:
 
 def _never_started(record: RunRecord, error: OSError) -> RunRecord:
     note = ErrorNote(code="failed", message=f"its process could not be started: {error.strerror}")
-    return with_state(record, "failed", error=note)
+    *before, attempt = record.attempts
+    ended = attempt.model_copy(update={"ended_at": now(), "ended_as": "failed", "reason": note.message})
+    return with_state(record, "failed", error=note, attempts=(*before, ended))
 
 
 def _user() -> str:

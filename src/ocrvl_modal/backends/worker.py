@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ocrvl_modal import files
-from ocrvl_modal.errors import OcrvlError, RunCancelled
+from ocrvl_modal.errors import OcrvlError, RunCancelled, of_the_system
 
 JOBS = ("download", "evaluate", "export", "infer", "train")
 
@@ -32,6 +32,8 @@ def main() -> int:
     answer = _run(options.job, request)
     if options.result:
         files.write_json(options.result, answer)
+    elif "error" in answer:
+        print(answer["error"]["message"], answer["error"]["hint"], sep="\n", file=sys.stderr)
     return 0 if "result" in answer else 1
 
 
@@ -40,6 +42,8 @@ def _run(job: str, request: dict[str, Any]) -> dict[str, Any]:
         result = importlib.import_module(f"ocrvl_modal.jobs.{job}").run(request)
     except OcrvlError as error:
         return {"error": error.to_dict()}
+    except OSError as error:
+        return {"error": of_the_system(error).to_dict()}
     except (KeyboardInterrupt, RunCancelled):
         return {"interrupted": True}
     return {"result": result}
@@ -47,12 +51,15 @@ def _run(job: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def _listen_for_signals() -> None:
     # A shell without job control starts its background jobs with SIGINT ignored, and that is inherited.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _cancel)
+    signal.signal(signal.SIGINT, _raise_once)
+    signal.signal(signal.SIGTERM, _raise_once)
 
 
-def _cancel(_number: int, _frame: object) -> None:
-    raise RunCancelled
+def _raise_once(number: int, _frame: object) -> None:
+    """Raise in the job what the signal means; a second one must not break into what the job does about the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else RunCancelled
 
 
 def _end_with_the_caller() -> None:

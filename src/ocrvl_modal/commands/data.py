@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocrvl_modal.commands._options import JsonOption, QuietOption
-from ocrvl_modal.errors import ExitCode, not_found
+from ocrvl_modal.commands._options import BackendOption, JsonOption, QuietOption
+from ocrvl_modal.errors import ExitCode
 
 if TYPE_CHECKING:
     from ocrvl_modal.data.checks import DatasetReport
@@ -37,6 +37,7 @@ def check(
         list[str] | None,
         typer.Option("--extra-prompt", help="A prompt of your own, beside the model's; may be given again."),
     ] = None,
+    backend: BackendOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -54,7 +55,7 @@ def check(
     from ocrvl_modal.recipes import recipe_from
 
     out = Output.of("data check", json=json, quiet=quiet)
-    file = locate_dataset(path)
+    file = locate_dataset(path, backend)
     model = model or DEFAULT_MODEL
     member = find_family_member(model)
     limit = max_seq_len or recipe_from({"model": {"name": model}}, family=member).data.max_seq_len
@@ -120,23 +121,12 @@ def synth(
     )
 
 
-def locate_dataset(reference: str) -> Path:
-    """Return the real path of a dataset file that the user named.
-
-    Raises *not found* where a place in the data store is empty, with the command that fills it from a file of the
-    same path on this machine, if there is one.
-    """
+def locate_dataset(reference: str, backend: str | None = None) -> Path:
+    """Return where the dataset file that the user named can be read."""
+    from ocrvl_modal.backends import open_by_flag
     from ocrvl_modal.places import is_place
 
-    path = _resolve(reference)
-    if not is_place(reference) or path.exists():
-        return path
-    quoted = shlex.quote(reference)
-    outside = Path(reference).exists()
-    raise not_found(
-        f"there is no dataset {reference} in the data store ({path})",
-        f"ocrvl volume put {quoted} {quoted}" if outside else f"ocrvl volume put FILE {quoted}",
-    )
+    return open_by_flag(backend).local_path(reference) if is_place(reference) else Path(reference)
 
 
 def find_family_member(model: str) -> FamilyMember:

@@ -101,7 +101,7 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
         out.confirm("Start it?", yes=yes)
     place.require_ready()
     with out.progress() as on_progress:
-        preparation.stage_model(resolved, place, out.note, on_progress)
+        resolved = preparation.stage(resolved, place, out.note, on_progress)
     record = submit(place, preparation.submission(resolved, checked, planned, asked, place))
     if record.state == "done":
         out.note(f"run '{record.name}' is done already; nothing is left to do")

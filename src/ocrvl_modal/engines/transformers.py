@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ocrvl_modal.engines.base import (
 from ocrvl_modal.engines.trainer import lines
 from ocrvl_modal.engines.trainer.config import PROMPT, PixelsConfig, ScheduleConfig, TrainerConfig, write_config
 from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
+from ocrvl_modal.gpus import visible_gpus
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -107,7 +107,7 @@ def _config(job: EngineJob) -> TrainerConfig:
 
 
 def _num_processes(job: EngineJob) -> int:
-    return job.recipe.hardware.num_processes or visible_gpus() or 1
+    return job.recipe.hardware.num_processes or len(visible_gpus()) or 1
 
 
 def _threads(job: EngineJob, num_processes: int) -> int:
@@ -116,26 +116,3 @@ def _threads(job: EngineJob, num_processes: int) -> int:
         return job.recipe.hardware.threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 1 if job.member.name == "tiny" else max(1, cores // num_processes)
-
-
-def visible_gpus() -> int:
-    """Return how many GPUs a child process would see, without importing torch."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    present = sum(line.startswith("GPU ") for line in listed.splitlines())
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return present
-    return min(present, _entries_before_an_invalid_one(chosen))
-
-
-def _entries_before_an_invalid_one(devices: str) -> int:
-    """Count as CUDA does: an entry of -1 hides all that come after it."""
-    count = 0
-    for entry in devices.split(","):
-        if not entry.strip() or entry.strip() == "-1":
-            break
-        count += 1
-    return count

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-_SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|CREDENTIAL|APIKEY|PASS(WORD|WD|PHRASE)|(^|_)(KEYS?|PASS)($|_)", re.IGNORECASE
-)
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|CREDENTIAL|APIKEY|PASS(WORD|WD|PHRASE)|(^|_)(KEYS?|PASS)($|_)", re.IGNORECASE)
 _SHORTEST = 6
 _REMOVED = "[removed]"
 

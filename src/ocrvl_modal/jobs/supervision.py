@@ -89,10 +89,12 @@ class Supervisor:
         """Let the engine save and end; kill it when it takes too long."""
         process.ask_to_stop()
         deadline = time.monotonic() + STOP_GRACE_S
-        with self._job.attempt.log.open("a", encoding="utf-8") as log:
-            while not process.at_end and time.monotonic() < deadline:
-                self._take(process.next_line(_POLL_S), log)
-        process.kill()
+        try:
+            with self._job.attempt.log.open("a", encoding="utf-8") as log:
+                while not process.at_end and time.monotonic() < deadline:
+                    self._take(process.next_line(_POLL_S), log)
+        finally:
+            process.kill()
         return self._end(process, asked=True)
 
     def _end(self, process: EngineProcess, *, asked: bool) -> Ending:
@@ -124,7 +126,8 @@ class Supervisor:
             case CheckpointSaved():
                 self._complete(event.folder, event.step)
             case EngineFailed():
-                self._said = event.error
+                told = event.error
+                self._said = OcrvlError(self._redact(told.message), self._redact(told.hint), told.code)
 
     def _log_step(self, event: StepLogged) -> None:
         self._metrics.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -16,15 +15,15 @@ from pydantic import BaseModel, ConfigDict
 from ocrvl_modal import files
 from ocrvl_modal.data.checks import dataset_digest
 from ocrvl_modal.engines import get_engine
-from ocrvl_modal.engines.base import EngineJob
+from ocrvl_modal.engines.base import STOPPED_EXIT_CODE, EngineJob
 from ocrvl_modal.engines.export import export_model
 from ocrvl_modal.engines.prompt_identity import check_prompt_identity
-from ocrvl_modal.errors import OcrvlError, RunCancelled, data_error, not_found
+from ocrvl_modal.errors import OcrvlError, RunCancelled, data_error, not_found, of_the_system, usage_error
 from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
-from ocrvl_modal.models import FamilyMember, PixelLimits, member_of
+from ocrvl_modal.models import FAMILY_FILE, FamilyMember, PixelLimits, member_of
 from ocrvl_modal.places import Places
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.recipes import TrainRecipe, recipe_from
@@ -32,7 +31,7 @@ from ocrvl_modal.runs import checkpoints
 from ocrvl_modal.runs.checkpoints import Checkpoint
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import MetricsLog
-from ocrvl_modal.runs.record import Cost, ErrorNote, RecordWriter, State, now, read_record
+from ocrvl_modal.runs.record import ACTIVE, Cost, ErrorNote, RecordWriter, State, read_record
 
 _RESERVE_BYTES = 1 << 18
 
@@ -59,10 +58,13 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     except OcrvlError as error:
         attempt.fail(error)
     except OSError as error:
-        attempt.fail(_of_the_system(error, attempt.layout.name))
+        name = attempt.layout.name
+        attempt.fail(of_the_system(error, f"run `ocrvl train --name {name}`: it goes on from its last checkpoint"))
     except Exception as error:
         attempt.fail(OcrvlError(f"{type(error).__name__}: {error}", "this is a fault of ocrvl: please report it"))
         raise
+    finally:
+        attempt.release()
     return {"state": attempt.writer.record.state, "step": attempt.writer.record.step}
 
 
@@ -81,6 +83,7 @@ class _Attempt:
         self.plan = TrainPlan.model_validate_json(self.layout.plan.read_text(encoding="utf-8"))
         self.started = time.monotonic()
         self.spent_before = record.cost.seconds
+        self.engine_lock: int | None = None
 
     def work(self) -> None:
         """Take the run from where it stands to its end."""
@@ -96,7 +99,7 @@ class _Attempt:
 
     def clear_the_place(self) -> int:
         """End what an earlier attempt left running, and remove what it left half-written."""
-        engine_lock = end_leftover_engine(self.layout.engine_lock, self.layout.engine_group)
+        self.engine_lock = engine_lock = end_leftover_engine(self.layout.engine_lock, self.layout.engine_group)
         for folder in (self.layout.root, self.layout.checkpoints):
             files.remove_leftovers(folder)
         self.layout.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,9 @@ class _Attempt:
                 f"{dataset} is not what it was when this run was submitted",
                 "put the earlier dataset back, or train under another --name",
             )
-        needed, free = self.plan.disk_bytes, files.free_bytes(self.layout.root)
+        # The plan counts the checkpoints that are kept, and some of them may be here already.
+        needed = self.plan.disk_bytes - files.size_of_tree(self.layout.checkpoints)
+        free = files.free_bytes(self.layout.root)
         if free < needed:
             raise OcrvlError(
                 f"the disk is too full: checkpoints and export need {_gib(needed)}, {_gib(free)} are free",
@@ -139,10 +144,9 @@ class _Attempt:
         if self.resume_from is None:
             return None
         chosen = self._sound(self.places.resolve(self.resume_from))
-        if chosen.path.parent == self.layout.checkpoints:
-            for newer in checkpoints.complete_checkpoints(self.layout):
-                if newer.step > chosen.step:
-                    checkpoints.set_aside(self.layout, newer.path)
+        for own in checkpoints.complete_checkpoints(self.layout):
+            if own.step > chosen.step:
+                checkpoints.set_aside(self.layout, own.path)
         return chosen
 
     def _newest_own(self) -> Checkpoint | None:
@@ -218,26 +222,26 @@ class _Attempt:
         return self.started + left
 
     def _judge(self, ending: Ending, *, past_deadline: bool) -> Checkpoint | None:
-        """Say what an engine's end means for the run."""
+        """Say what an engine's end means for the run: with its last checkpoint there, training is finished."""
+        complete = checkpoints.complete_checkpoints(self.layout)
+        reached = complete[-1].step if complete else 0
+        if reached >= self.plan.max_steps:
+            return complete[-1]
         if past_deadline:
             self.end("interrupted", "its time or money is used up")
             return None
-        if ending.error is None or ending.code == 0:
-            return self._finished()
-        if ending.code < 0:
-            self.end("interrupted", ending.error.message)
+        if ending.code == STOPPED_EXIT_CODE:
+            self.end("interrupted", "its engine was asked to stop")
             return None
-        raise ending.error
-
-    def _finished(self) -> Checkpoint:
-        newest = checkpoints.complete_checkpoints(self.layout)
-        if not newest or newest[-1].step < self.plan.max_steps:
-            reached = newest[-1].step if newest else 0
+        if ending.error is None or ending.code == 0:
             raise OcrvlError(
                 f"the engine ended well, but its last checkpoint is at step {reached} of {self.plan.max_steps}",
                 f"ocrvl runs logs {self.layout.name}",
             )
-        return newest[-1]
+        if ending.code < 0:
+            self.end("interrupted", ending.error.message)
+            return None
+        raise ending.error
 
     def export(self, model: Path, member: FamilyMember, last: Checkpoint) -> None:
         """Build the export, prove that it loads, put it where the recipe wants it, and finish the run."""
@@ -252,32 +256,44 @@ class _Attempt:
             pixels=PixelLimits(asked.minimum or member.pixels.minimum, asked.maximum or member.pixels.maximum),
         )
         if self.recipe.output_dir:
-            with files.new_folder(self.places.resolve(self.recipe.output_dir)) as beside:
-                shutil.copytree(self.layout.export, beside, dirs_exist_ok=True)
+            self._copy_export_to(self.places.resolve(self.recipe.output_dir))
         self.end("done", "")
 
+    def _copy_export_to(self, folder: Path) -> None:
+        """Copy the export; a model that we put there before is replaced, anything else is not."""
+        is_ours = (folder / FAMILY_FILE).is_file()
+        if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
+            raise usage_error(
+                f"{folder} is there, and not empty: the finished model was not put into it",
+                f"ocrvl volume get /outputs/{self.layout.name}/export DIRECTORY",
+            )
+        with files.new_folder(folder) as beside:
+            shutil.copytree(self.layout.export, beside, dirs_exist_ok=True)
+
     def end(self, state: State, reason: str, error: ErrorNote | None = None) -> None:
-        """End the attempt, and with it the run for now. The room kept in reserve is given back first."""
+        """End the attempt, and with it the run for now. The room kept in reserve is given back first.
+
+        A signal may come when the end is written already; it stands.
+        """
         self.layout.reserve.unlink(missing_ok=True)
-        self.writer.update_attempt(ended_at=now(), ended_as=state, reason=reason)
-        self.writer.move_to(state, error=error, cost=self._cost())
+        if self.writer.record.state not in ACTIVE:
+            return
+        self.writer.end_attempt(state, reason, error=error, cost=self._cost())
 
     def fail(self, error: OcrvlError) -> None:
         """End the attempt with an error that stays in the record."""
         self.end("failed", error.message, ErrorNote(**error.to_dict()))
 
+    def release(self) -> None:
+        """Let go of the engine's lock: this process may go on, and work on the run again."""
+        if self.engine_lock is not None:
+            os.close(self.engine_lock)
+            self.engine_lock = None
+
     def _cost(self) -> Cost:
         seconds = self.spent_before + time.monotonic() - self.started
         usd = self.plan.price_usd_per_hour * Decimal(seconds) / 3600
         return Cost(gpu=self.recipe.hardware.gpu, seconds=round(seconds, 3), usd=round(usd, 4))
-
-
-def _of_the_system(error: OSError, name: str) -> OcrvlError:
-    where = f" ({error.filename})" if error.filename else ""
-    again = f"run `ocrvl train --name {name}`: it goes on from its last checkpoint"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OcrvlError(f"the disk is full{where}", f"free some space, then {again}")
-    return OcrvlError(f"{error.strerror or error}{where}", f"look at the disk and its permissions, then {again}")
 
 
 def _gib(size_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,17 @@ class Checkpoint:
 
 
 def mark_complete(folder: Path, step: int) -> Checkpoint:
-    """Write ``COMPLETE.json`` into a finished checkpoint: names, sizes and digests of all its files. Written last."""
+    """Write ``COMPLETE.json`` into a finished checkpoint: names, sizes and digests of all its files. Written last.
+
+    Raises an ``OSError`` where there is nothing to mark.
+    """
     listed = {
         str(path.relative_to(folder)): {"size_bytes": path.stat().st_size, "sha256": files.sha256_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != COMPLETE
     }
+    if not listed:
+        raise FileNotFoundError(errno.ENOENT, "there is no file in the checkpoint", str(folder))
     files.write_json(folder / COMPLETE, {"schema": 1, "step": step, "files": listed})
     return Checkpoint(step, folder)
 
@@ -40,10 +46,13 @@ def problem_with(folder: Path, *, digests: bool = False) -> str | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         listed = [(str(name), int(of["size_bytes"]), str(of["sha256"])) for name, of in manifest["files"].items()]
+        int(manifest["step"])
     except FileNotFoundError:
         return f"{COMPLETE} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{COMPLETE} cannot be read"
+    if not listed:
+        return f"{COMPLETE} lists no file"
     for name, size_bytes, sha256 in listed:
         path = folder / name
         if not path.is_file():

@@ -158,8 +158,15 @@ class RecordWriter:
         *before, newest = self.record.attempts
         return self.update(attempts=(*before, newest.model_copy(update=changes)))
 
+    def end_attempt(self, state: State, reason: str, **changes: Any) -> RunRecord:
+        """End the newest attempt, and the run with it for now, in one write: the two never disagree."""
+        *before, newest = self.record.attempts
+        ended = newest.model_copy(update={"ended_at": now(), "ended_as": state, "reason": reason})
+        return self.move_to(state, attempts=(*before, ended), **changes)
+
     def write(self, record: RunRecord) -> RunRecord:
-        """Write ``record`` as it is, with the time of the change."""
-        self.record = record.model_copy(update={"updated_at": now()})
-        files.write_json(self._path, json.loads(self.record.model_dump_json()))
-        return self.record
+        """Write ``record`` as it is, with the time of the change; it counts only when it is written."""
+        record = record.model_copy(update={"updated_at": now()})
+        files.write_json(self._path, json.loads(record.model_dump_json()))
+        self.record = record
+        return record

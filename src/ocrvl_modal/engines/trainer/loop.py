@@ -81,12 +81,22 @@ class _Trainer:
         self._stop.training = True
         for step in steps:
             stopping = self._step(step, islice(stream, self._config.batch.gradient_accumulation))
-            if self._evaluation and self._is_due(step, self._config.eval_steps):
-                self._say(lines.format_values(eval_loss=self._evaluation.loss(self._loss_model), global_step=step))
+            if not stopping and self._is_due(step, self._config.eval_steps):
+                stopping = not self._evaluate(step)
             if stopping or self._is_due(step, self._config.save_steps):
                 self._save(step)
             if stopping and step < last:
                 return False
+        return True
+
+    def _evaluate(self, step: int) -> bool:
+        """Log the evaluation loss; return ``False`` where a request to stop came in the middle of it."""
+        if self._evaluation is None:
+            return True
+        loss = self._evaluation.loss(self._loss_model, self._stop)
+        if loss is None:
+            return False
+        self._say(lines.format_values(eval_loss=loss, global_step=step))
         return True
 
     def _step(self, step: int, share: Iterator[Batch]) -> bool:

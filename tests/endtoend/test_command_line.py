@@ -106,3 +106,23 @@ def test_a_failed_run_says_why_and_where_to_look(shell: Shell) -> None:
     assert shown["state"] == "failed"
     assert shown["error"]["hint"]
     json.loads((shell.run_folder("a") / "run.json").read_text())
+
+
+PAGES = [
+    ("quickstart",),
+    ("train",),
+    ("infer",),
+    ("eval",),
+    ("download", "model"),
+    *(("runs", command) for command in ("ls", "show", "logs", "stop", "wait")),
+    *(("data", command) for command in ("check", "synth")),
+    *(("recipe", command) for command in ("ls", "show", "cp", "check")),
+    *(("volume", command) for command in ("ls", "get", "put")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=" ".join)
+def test_every_help_page_shows_an_example_on_a_line_of_its_own(bare_shell: Shell, page: tuple[str, ...]) -> None:
+    said = bare_shell(*page, "-h").out
+    assert f"\n    ocrvl {' '.join(page)}" in said
+    assert "\\" not in said

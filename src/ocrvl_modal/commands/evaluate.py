@@ -31,7 +31,7 @@ def evaluate(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    r"""Score a run's model, and the base model that it began from, on samples that it was not trained on.
+    """Score a run's model, and the base model that it began from, on samples that it was not trained on.
 
     Every image is read by both models; readings and scores stay in the run's folder, under eval/.
 

@@ -40,7 +40,7 @@ def infer(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    r"""Read images.
+    """Read images.
 
     An image that cannot be read does not stop the others; the exit code is 3 then.
 

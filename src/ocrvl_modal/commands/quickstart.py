@@ -23,7 +23,7 @@ def quickstart(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    r"""Train a toy model on this machine, kill it, resume it, read with it, score it. Takes minutes, costs nothing.
+    """Train a toy model on this machine, kill it, resume it, read with it, score it. Takes minutes, costs nothing.
 
     \b
     Example:

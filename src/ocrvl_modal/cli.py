@@ -64,6 +64,9 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         returned = app(args=arguments, prog_name="ocrvl", standalone_mode=False)
+        if returned == ExitCode.INTERRUPTED:
+            # Typer has turned a Ctrl-C into this, and said nothing.
+            raise KeyboardInterrupt
         return returned if isinstance(returned, int) else ExitCode.OK
     except OcrvlError as error:
         return _tell(error, as_json=as_json)
@@ -73,12 +76,20 @@ def run(arguments: list[str]) -> int:
         return done.exit_code
     except BrokenPipeError:
         return _reader_went_away()
+    except SystemExit as done:
+        # Typer leaves in this way where the reader went away.
+        if isinstance(done.__context__, BrokenPipeError):
+            return _reader_went_away()
+        raise
     except OSError as error:
         return _tell(of_the_system(error), as_json=as_json)
     except Exception as error:
         usage = _as_usage_error(error)
         if usage is None:
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(usage.message, file=sys.stderr)
+            return usage.code
         return _tell(usage, as_json=as_json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import shutil
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
@@ -79,6 +80,9 @@ def not_found(message: str, hint: str = "") -> OcrvlError:
 
 def of_the_system(error: OSError, again: str = "try again") -> OcrvlError:
     """Return what the operating system refused, in words; ``again`` says how to go on when its cause is mended."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        source, _, why = error.args[0][0]
+        return OcrvlError(f"{source} cannot be copied: {why}", f"mend or remove it, then {again}")
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OcrvlError(f"the disk is full{where}", f"free some space, then {again}")

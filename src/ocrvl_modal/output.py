@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ocrvl_modal.errors import ExitCode, OcrvlError, usage_error
 
@@ -49,13 +49,13 @@ class Output:
     def note(self, text: str) -> None:
         """Say something that is not the result."""
         if self.talkative:
-            stderr_console().print(text, highlight=False, markup=False, soft_wrap=True)
+            stderr_console().print(text, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Say something that the user should look at; kept for the envelope in JSON mode."""
         self._warnings.append(text)
         if not self.as_json:
-            stderr_console().print(f"[yellow]warning:[/] {_escape(text)}", highlight=False, soft_wrap=True)
+            _say("warning: ", "yellow", text)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask before something is spent or lost; raise where the answer is no, or where nobody can answer."""
@@ -63,8 +63,12 @@ class Output:
             return
         if self.as_json or not sys.stdin.isatty():
             raise usage_error(f"{question} Nobody is here to answer.", "run it again with --yes")
-        stderr_console().print(f"{_escape(question)} [bold]\\[y/N][/] ", end="", highlight=False)
-        if input().strip().lower() not in {"y", "yes"}:
+        stderr_console().print(question, "[y/N] ", end="")
+        try:
+            answer = input()
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() not in {"y", "yes"}:
             raise OcrvlError("not done, as you asked", "", ExitCode.CANCELLED)
 
     @contextmanager
@@ -96,10 +100,10 @@ class Output:
         else:
             console = stdout_console()
             for item in human():
-                # Text is data: rich would fold it, and turn its :names: into pictures.
-                print(item) if isinstance(item, str) else console.print(item, highlight=False)
+                # Text is data: rich would fold it.
+                print(item) if isinstance(item, str) else console.print(item)
             if hint and self.talkative:
-                stderr_console().print(f"[dim]next:[/] {_escape(hint)}", highlight=False, soft_wrap=True)
+                _say("next: ", "dim", hint)
         if exit_code is not ExitCode.OK:
             raise SystemExit(int(exit_code))
 
@@ -109,10 +113,9 @@ def show_error(error: OcrvlError, *, as_json: bool) -> None:
     if as_json:
         print_json({"schema": SCHEMA, "error": error.to_dict()})
         return
-    console = stderr_console()
-    console.print(f"[bold red]error:[/] {_escape(error.message)}", highlight=False, soft_wrap=True)
+    _say("error: ", "bold red", error.message)
     if error.hint:
-        console.print(f"[dim] hint:[/] {_escape(error.hint)}", highlight=False, soft_wrap=True)
+        _say(" hint: ", "dim", error.hint)
 
 
 def print_json(value: Any) -> None:
@@ -123,22 +126,26 @@ def print_json(value: Any) -> None:
 
 def stdout_console() -> Console:
     """Return a console for results; lines are not folded at 80 columns where no terminal asks for it."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    return _console(sys.stdout)
 
 
 def stderr_console() -> Console:
     """Return a console for everything that is not a result."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    """Paths, prompts and what models write are data: they may look like markup, or like the name of a picture."""
     from rich.console import Console
 
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _PLAIN_WIDTH)
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
-def _escape(text: str) -> str:
-    from rich.markup import escape
+def _say(head: str, style: str, text: str) -> None:
+    from rich.text import Text
 
-    return escape(text)
+    stderr_console().print(Text.assemble((head, style), text), soft_wrap=True)
 
 
 def _show_nothing(_what: str, _done: int, _total: int) -> None:
@@ -149,7 +156,7 @@ def _show_nothing(_what: str, _done: int, _total: int) -> None:
 def _bars() -> Iterator[OnProgress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=stderr_console(), transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 

@@ -96,8 +96,9 @@ def test_a_flipped_byte_is_seen_by_the_digests(name: str, layout: RunLayout) -> 
         '{"step": 1, "files": []}',
         '{"step": 1, "files": {"a": {}}}',
         '{"step": 1, "files": {"a": 1}}',
-    ]
-    + ['{"files": {"a": {"size_bytes": 0, "sha256": ""}}}', '{"step": null, "files": {}}'],
+        '{"files": {"a": {"size_bytes": 0, "sha256": ""}}}',
+        '{"step": null, "files": {}}',
+    ],
 )
 def test_a_damaged_marker_is_a_checkpoint_that_does_not_count(marker: str, layout: RunLayout) -> None:
     folder = save(layout, 100)

@@ -144,3 +144,19 @@ def test_a_tree_weighs_what_its_files_weigh(tmp_path: Path) -> None:
 def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
     total = os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
     assert 0 < files.free_bytes(tmp_path / "not" / "yet") <= total
+
+
+def test_the_size_of_a_tree_is_told_while_its_files_are_renamed_while_one_looks(tmp_path: Path) -> None:
+    """A link to nowhere is what those see who list a file and come a moment too late to look at it."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a").write_bytes(b"123")
+    (tmp_path / "inner" / "gone").symlink_to("nowhere")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert files.size_of_tree(tmp_path) == 3
+    assert files.size_of_tree(tmp_path / "never") == 0
+
+
+def test_the_size_of_a_tree_counts_hidden_files_too(tmp_path: Path) -> None:
+    (tmp_path / ".part").mkdir()
+    (tmp_path / ".part" / ".a").write_bytes(b"12345")
+    assert files.size_of_tree(tmp_path) == 5

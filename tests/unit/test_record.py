@@ -150,3 +150,21 @@ def test_a_record_with_a_field_that_we_do_not_know_is_refused() -> None:
     with pytest.raises(OcrvlError) as caught:
         parse_record(text, "run.json")
     assert "another version" in caught.value.hint
+
+
+def test_an_attempt_and_its_run_end_in_one_write(tmp_path: Path) -> None:
+    attempts = (Attempt(number=1, started_at=START), Attempt(number=2, started_at=START))
+    writer = RecordWriter(tmp_path / "run.json", a_record(state="training", attempts=attempts))
+    record = writer.end_attempt("failed", "disk full", error=ErrorNote(code="failed", message="disk full"))
+    assert read_record(tmp_path / "run.json") == record
+    assert record.state == "failed"
+    assert [(attempt.ended_as, attempt.reason) for attempt in record.attempts] == [(None, ""), ("failed", "disk full")]
+    assert record.attempts[1].ended_at is not None
+
+
+def test_a_change_that_could_not_be_written_did_not_happen(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path / "run.json", a_record(state="preparing"))
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(OSError):
+        writer.move_to("training", step=3)
+    assert (writer.record.state, writer.record.step) == ("preparing", 0)

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from ocrvl_modal.runs.record import RunRecord, read_record
 
 _LAST_LINES = 15
 _POLL_S = 0.05
+_END_WAIT_S = 5.0
 _LOCAL_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "jinja2")
 
 
@@ -121,7 +121,7 @@ class LocalBackend:
         while locks.is_held(layout.lock):
             record = read_record(layout.record)
             attempt = record.attempt if record else None
-            if attempt and attempt.call_id:
+            if attempt and attempt.call_id and attempt.ended_at is None:
                 return int(attempt.call_id)
             time.sleep(_POLL_S)
         return None
@@ -151,11 +151,6 @@ class _LocalSlot:
         return str(process.pid)
 
 
-def this_host() -> str:
-    """Return this machine's name."""
-    return socket.gethostname()
-
-
 def _worker(job: str, request: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ocrvl_modal.backends.worker", job, str(request), *more]
 
@@ -179,7 +174,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=_END_WAIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

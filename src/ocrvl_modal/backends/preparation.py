@@ -15,8 +15,8 @@ from ocrvl_modal.data.checks import DatasetReport, check_dataset, overlap
 from ocrvl_modal.engines.tokens import token_counter
 from ocrvl_modal.errors import not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
-from ocrvl_modal.jobs.download import model_folder, model_path, model_place
-from ocrvl_modal.models import FamilyMember, PixelLimits, check_pairing, find_member, member_of
+from ocrvl_modal.jobs.download import has_other_revision, model_folder, model_path, model_place
+from ocrvl_modal.models import FAMILY_FILE, FamilyMember, PixelLimits, check_pairing, find_member, member_of
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
 from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recipe_from
@@ -68,12 +68,17 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
     """
     if asked.name:
         check_name(asked.name)
-    written = _written(asked, backend)
+    begun = load_recipe(backend, asked.name) if asked.name and find_run(backend, asked.name) else None
+    goes_on = begun is not None and not asked.recipe and not asked.data
+    written = _written(asked, begun if goes_on else None)
     member = _member(recipe_from(written, asked.sets), backend)
     recipe = recipe_from(written, asked.sets, family=member)
-    recipe, notes = _with_held_out_beside(recipe, backend)
+    # A run keeps to the data that it was begun with, whatever has come to lie beside it since.
+    recipe, notes = (recipe, ()) if goes_on else _with_held_out_beside(recipe, backend)
     recipe = _with_engine(recipe, member)
-    recipe = _with_places(recipe, backend)
+    recipe = _with_places(recipe)
+    if recipe.output_dir and not (begun and begun.output_dir == recipe.output_dir):
+        _require_free(recipe.output_dir, backend)
     return Resolved(asked.name or _new_name(recipe, member), recipe, member, notes)
 
 
@@ -128,7 +133,14 @@ def missing_model(resolved: Resolved, backend: Backend) -> FamilyMember | None:
     if member is None:
         model_folder(backend.places, resolved.recipe.model.name)
         return None
-    return None if backend.stores.exists(f"{model_place(member)}/config.json") else member
+    place = model_place(member)
+    if not backend.stores.exists(f"{place}/config.json"):
+        return member
+    marker = f"{place}/{FAMILY_FILE}"
+    if not backend.stores.exists(marker):
+        return None
+    other = has_other_revision(backend.stores.read_bytes(marker), resolved.recipe.model.revision)
+    return member if other else None
 
 
 def stage(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> Resolved:
@@ -175,11 +187,12 @@ def find_checkpoint(backend: Backend, name: str, reference: str) -> str:
 def _existing_checkpoint(backend: Backend, folder: str, checkpoint: str) -> str:
     """Return the place of ``checkpoint`` in ``folder``, or of the newest where no name is given."""
     steps = _complete_steps(backend, folder)
-    wanted = checkpoint or (f"checkpoint-{steps[-1]}" if steps else "")
-    if checkpoint_step(Path(wanted)) not in steps:
+    newest = steps[-1] if steps else None
+    wanted = checkpoint_step(Path(checkpoint)) if checkpoint else newest
+    if wanted not in steps:
         there = ", ".join(f"checkpoint-{step}" for step in steps) or "none"
         raise not_found(f"there is no complete checkpoint {checkpoint or ''} in {folder}".replace("  ", " "), there)
-    return f"{folder}/{wanted}"
+    return f"{folder}/checkpoint-{wanted}"
 
 
 def _complete_steps(backend: Backend, folder: str) -> list[int]:
@@ -193,14 +206,11 @@ def _complete_steps(backend: Backend, folder: str) -> list[int]:
     return sorted(step for step in steps if step is not None)
 
 
-def _written(asked: Asked, backend: Backend) -> dict[str, Any]:
-    """Return the recipe as it was written, with the flags laid over it."""
+def _written(asked: Asked, begun: TrainRecipe | None) -> dict[str, Any]:
+    """Return the recipe as it was written, or that of the run which goes on, with the flags laid over it."""
+    written = begun.model_dump(mode="json") if begun else {}
     if asked.recipe:
         written = read_recipe_file(find_recipe(asked.recipe))
-    elif asked.name and not asked.data and find_run(backend, asked.name):
-        written = load_recipe(backend, asked.name).model_dump(mode="json")
-    else:
-        written = {}
     flags = {
         ("data", "train"): asked.data,
         ("model", "name"): asked.model,
@@ -258,7 +268,7 @@ def _with_engine(recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
     return recipe.model_copy(update={"engine": engine})
 
 
-def _with_places(recipe: TrainRecipe, backend: Backend) -> TrainRecipe:
+def _with_places(recipe: TrainRecipe) -> TrainRecipe:
     """Make paths independent of the folder that the command was called in, and the model's name its full one."""
     changes: dict[str, Any] = {}
     member = find_member(recipe.model.name)
@@ -266,13 +276,15 @@ def _with_places(recipe: TrainRecipe, backend: Backend) -> TrainRecipe:
     if not member and not is_place(name):
         name = str(Path(name).absolute())
     changes["model"] = recipe.model.model_copy(update={"name": name})
-    if recipe.output_dir:
-        target = backend.places.resolve(recipe.output_dir)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise usage_error(f"--output-dir {recipe.output_dir} is there, and not empty", "name another folder")
-        if not is_place(recipe.output_dir):
-            changes["output_dir"] = str(target.absolute())
+    if recipe.output_dir and not is_place(recipe.output_dir):
+        changes["output_dir"] = str(Path(recipe.output_dir).absolute())
     return recipe.model_copy(update=changes)
+
+
+def _require_free(output_dir: str, backend: Backend) -> None:
+    target = backend.places.resolve(output_dir)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise usage_error(f"--output-dir {output_dir} is there, and not empty", "name another folder")
 
 
 def _new_name(recipe: TrainRecipe, member: FamilyMember) -> str:

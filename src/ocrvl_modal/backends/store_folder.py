@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -30,8 +31,12 @@ class FolderStores:
         self._require(path, place)
         if path.is_file():
             return [_entry(path, place)]
-        shown = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        return [_entry(entry, f"{place.rstrip('/')}/{entry.name}") for entry in shown]
+        entries = []
+        for entry in sorted(entry for entry in path.iterdir() if not entry.name.startswith(".")):
+            # A run that trains here renames and removes files at any moment.
+            with suppress(FileNotFoundError):
+                entries.append(_entry(entry, f"{place.rstrip('/')}/{entry.name}"))
+        return entries
 
     def read_bytes(self, place: str, offset: int = 0) -> bytes:
         """Return a file's bytes from ``offset`` on."""
@@ -76,11 +81,19 @@ def _copy(source: Path, destination: Path, *, force: bool) -> int:
     if destination.exists() and not force:
         raise usage_error(f"{destination} exists already", "add --force to replace it")
     if source.is_dir():
+        _require_apart(source, destination)
         with files.new_folder(destination) as beside:
             shutil.copytree(source, beside, dirs_exist_ok=True)
     else:
         files.copy_file(source, destination)
     return files.size_of_tree(destination)
+
+
+def _require_apart(source: Path, destination: Path) -> None:
+    """Refuse to copy a folder into itself, which would never end, or over a folder that holds it."""
+    one, other = source.resolve(), destination.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise usage_error(f"{source} and {destination} lie one inside the other", "name a place outside of it")
 
 
 def _entry(path: Path, place: str) -> StoreEntry:

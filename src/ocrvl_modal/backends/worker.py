@@ -66,7 +66,9 @@ def _end_with_the_caller() -> None:
     """End when standard input closes: the caller is gone, and nobody would read the result."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not sys.stdin: a thread that waits in its buffer lets the interpreter abort when the job ends first.
+        while os.read(0, 1024):
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich.text import Text
+
 from ocrvl_modal import locks
 from ocrvl_modal.backends import preparation
 from ocrvl_modal.backends.local import LocalBackend, kill_run
@@ -82,7 +84,8 @@ class Tour:
         result = act()
         if self.out.talkative:
             took = duration(time.monotonic() - began)
-            stderr_console().print(f"[green]✓[/] {what:<20} {words(result)} [dim]({took})[/]", highlight=False)
+            line = Text.assemble(("✓", "green"), f" {what:<20} {words(result)} ", (f"({took})", "dim"))
+            stderr_console().print(line)
         return result
 
     def clear(self) -> None:
@@ -162,11 +165,8 @@ class Tour:
 
     def _tell_of_the_kill(self, step: int) -> None:
         if self.out.talkative:
-            stderr_console().print(
-                f"[yellow]✗[/] {'killed on purpose':<20} SIGKILL to engine and supervisor at step"
-                f" {step}; now it goes on",
-                highlight=False,
-            )
+            words = f" {'killed on purpose':<20} SIGKILL to engine and supervisor at step {step}; now it goes on"
+            stderr_console().print(Text.assemble(("✗", "yellow"), words))
 
     def _require(self, view: RunView, fine: bool) -> None:
         if not fine:

@@ -168,7 +168,7 @@ def _show_plan(planned: TrainPlan, out: Output) -> None:
     from ocrvl_modal.report.run_report import plan_table
 
     if out.talkative:
-        stderr_console().print(plan_table(planned), highlight=False)
+        stderr_console().print(plan_table(planned))
 
 
 def _finish_dry_run(recipe: Any, planned: TrainPlan, out: Output) -> None:

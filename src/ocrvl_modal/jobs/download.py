@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ocrvl_modal import files
-from ocrvl_modal.errors import OcrvlError, not_found
+from ocrvl_modal import files, locks
+from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, of_the_system
 from ocrvl_modal.jobs.progress import report_progress
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, get_member
 from ocrvl_modal.places import Places
@@ -21,6 +23,7 @@ _NEEDED = ("config.json", "tokenizer.json", "chat_template.jinja", "preprocessor
 # The layout detector that shares the 0.9B repository is no part of what is tuned.
 _NOT_WANTED = ["PP-DocLayout*", "*.gguf"]
 _MEBIBYTE = 1 << 20
+_ANSWER_TIMEOUT_S = 20.0
 
 
 class DownloadRequest(BaseModel):
@@ -70,20 +73,51 @@ def model_folder(places: Places, name: str) -> Path:
     return folder
 
 
+def has_other_revision(marker: bytes, revision: str) -> bool:
+    """Say whether ``ocrvl.json`` tells that the model was fetched at another revision.
+
+    One that was made here, or put here by hand, has none, and stands for all.
+    """
+    try:
+        fetched_at = json.loads(marker).get("revision")
+    except (ValueError, AttributeError):
+        return False
+    return fetched_at not in (None, revision)
+
+
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Make the model present, whole or not at all; what is there already is not fetched again."""
     asked = DownloadRequest.model_validate(request)
     member = get_member(asked.model)
     folder = asked.places.models / member.name
-    fetched = asked.force or not (folder / "config.json").is_file()
-    if fetched and member.repository is None:
-        _make(folder)
-    elif fetched:
-        _fetch(member, asked.revision, folder)
+    with _alone_with(folder):
+        fetched = asked.force or not _is_here(folder, asked.revision)
+        if fetched and member.repository is None:
+            _make(folder)
+        elif fetched:
+            _fetch(member, asked.revision, folder)
     result = DownloadResult(
         model=member.name, place=model_place(member), size_bytes=files.size_of_tree(folder), fetched=fetched
     )
     return result.model_dump(mode="json")
+
+
+@contextmanager
+def _alone_with(folder: Path) -> Iterator[None]:
+    lock = locks.acquire(folder.with_name(f".{folder.name}.lock"))
+    if lock is None:
+        raise OcrvlError(f"another process fetches {folder.name} at this moment", "wait until it has ended")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _is_here(folder: Path, revision: str) -> bool:
+    marker = folder / FAMILY_FILE
+    if not (folder / "config.json").is_file():
+        return False
+    return not (marker.is_file() and has_other_revision(marker.read_bytes(), revision))
 
 
 def _make(folder: Path) -> None:
@@ -99,28 +133,99 @@ def _fetch(member: FamilyMember, revision: str, folder: Path) -> None:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     from huggingface_hub import snapshot_download
 
+    repository = str(member.repository)
     part = folder.with_name(f".{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
-    needed, free = member.download_bytes, files.free_bytes(part) + files.size_of_tree(part)
-    if free < needed:
-        raise OcrvlError(f"{member.name} needs {needed >> 20} MiB, and {free >> 20} MiB are free", "free some space")
-    try:
-        with _progress_of(part, member.download_bytes):
-            snapshot_download(str(member.repository), revision=revision, local_dir=part, ignore_patterns=_NOT_WANTED)
-    except Exception as error:
-        raise OcrvlError(
-            f"{member.repository} could not be downloaded: {_first_line(error)}",
-            f"check the network, then run `ocrvl download model {member.name}` again: it goes on where it stopped",
-        ) from error
-    missing = [name for name in _NEEDED if not (part / name).is_file()]
-    if missing or not list(part.glob("*.safetensors")):
-        raise not_found(
-            f"{member.repository} at '{revision}' lacks {', '.join(missing) or 'its weights'}",
-            "name another --revision",
-        )
-    files.write_json(part / FAMILY_FILE, {"family": member.name, "repository": member.repository, "revision": revision})
+    with _told_in_words(member, revision):
+        commit, sizes = _listing(repository, revision)
+        _require_needed(repository, revision, sizes)
+        _require_room(member, part, sizes)
+        with _progress_of(part, sum(sizes.values())):
+            snapshot_download(repository, revision=commit, local_dir=part, ignore_patterns=_NOT_WANTED)
+        _require_whole(repository, part, sizes)
+    _remove_others(part, sizes)
+    files.write_json(
+        part / FAMILY_FILE,
+        {"family": member.name, "repository": repository, "revision": revision, "commit": commit},
+    )
     files.remove_folder(folder)
     part.replace(folder)
+
+
+def _listing(repository: str, revision: str) -> tuple[str, dict[str, int]]:
+    """Return the commit that a revision stands for, and the wanted files with their sizes.
+
+    Asked first, and by itself: where the hub does not answer, its library would take what is here for all there is.
+    """
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=_ANSWER_TIMEOUT_S)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    not_wanted = {name for name in sizes if any(fnmatchcase(name, pattern) for pattern in _NOT_WANTED)}
+    return info.sha or revision, {name: size for name, size in sizes.items() if name not in not_wanted}
+
+
+@contextmanager
+def _told_in_words(member: FamilyMember, revision: str) -> Iterator[None]:
+    """Turn what the hub's library raises into an error that says what mends it."""
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    again = f"run `ocrvl download model {member.name}` again: files that are here do not travel again"
+    try:
+        yield
+    except OcrvlError:
+        raise
+    except RevisionNotFoundError as error:
+        raise not_found(f"{member.repository} has no revision '{revision}'", "--revision main") from error
+    except Exception as error:
+        message = f"{member.repository} could not be downloaded: {_first_line(error)}"
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        if status in (401, 403):
+            raise OcrvlError(
+                message, f"set HF_TOKEN to a token that may read it, then {again}", ExitCode.NOT_PERMITTED
+            ) from error
+        if isinstance(error, RepositoryNotFoundError):
+            raise not_found(message, "look whether the repository is still there under that name") from error
+        if isinstance(error, OSError) and error.errno:
+            raise of_the_system(error, again) from error
+        raise OcrvlError(message, f"check the network, then {again}") from error
+
+
+def _require_needed(repository: str, revision: str, names: Collection[str]) -> None:
+    missing = [name for name in _NEEDED if name not in names]
+    if missing or not any(name.endswith(".safetensors") for name in names):
+        raise not_found(
+            f"{repository} at '{revision}' lacks {', '.join(missing) or 'its weights'}", "name another --revision"
+        )
+
+
+def _require_room(member: FamilyMember, part: Path, sizes: Mapping[str, int]) -> None:
+    needed = sum(size for name, size in sizes.items() if not _is_whole(part / name, size))
+    free = files.free_bytes(part)
+    if free < needed:
+        raise OcrvlError(
+            f"{member.name} needs {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free", "free some space"
+        )
+
+
+def _require_whole(repository: str, part: Path, sizes: Mapping[str, int]) -> None:
+    broken = [name for name, size in sizes.items() if not _is_whole(part / name, size)]
+    if broken:
+        raise OSError(f"{', '.join(broken)} of {repository} did not come whole")
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _remove_others(part: Path, names: Collection[str]) -> None:
+    """Remove what is none of the model's files: notes of the hub's library, and files of another revision."""
+    for path in sorted(part.rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):
+                path.rmdir()
+        elif path.relative_to(part).as_posix() not in names:
+            path.unlink()
 
 
 @contextmanager

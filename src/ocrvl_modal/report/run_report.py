@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def facts_table(rows: Iterable[tuple[str, Any]]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value if isinstance(value, Text) else str(value))
+        table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
     return table
 
 
@@ -134,7 +135,7 @@ def attempts_table(view: RunView) -> Table:
 
 def loss_curve(rows: Sequence[Row], height: int = 5) -> Table:
     """Return the loss over the steps as a small chart."""
-    losses = [float(row["loss"]) for row in rows]
+    losses = [loss for row in rows if math.isfinite(loss := float(row["loss"]))]
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
     if not losses:
         return table

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 def size(size_bytes: float) -> str:
     """Return ``1.8 GiB`` and the like."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size_bytes) < 1024:
+        if round(size_bytes, 1) < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} TiB"

@@ -56,6 +56,16 @@ class TrainPlan(BaseModel):
     most_usd: Decimal | None
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user hardly means."""
+        if self.samples_per_step <= self.samples:
+            return ()
+        return (
+            f"a step takes {self.samples_per_step} samples, and there are {self.samples}: lower batch.per_device or"
+            " batch.gradient_accumulation",
+        )
+
+    @property
     def deadline_s(self) -> float | None:
         """Seconds after which the run saves and stops: the nearer of its time limit and its money."""
         limits = []

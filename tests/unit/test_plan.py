@@ -133,3 +133,9 @@ def test_the_disk_holds_the_kept_checkpoints_and_one_more() -> None:
 def test_a_plan_reads_back_equal() -> None:
     plan = a_plan("limits.max_cost_usd=3.90", "hardware.gpu=L40S", backend="modal")
     assert TrainPlan.model_validate_json(plan.model_dump_json(indent=2)) == plan
+
+
+@pytest.mark.parametrize(("samples", "is_told"), [(64, False), (63, True)])
+def test_a_step_larger_than_the_dataset_is_told(samples: int, is_told: bool) -> None:
+    plan = a_plan("batch.per_device=64", "batch.gradient_accumulation=1", size=DatasetSize(samples, 1000, 10))
+    assert bool(plan.warnings) is is_told

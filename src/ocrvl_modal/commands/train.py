@@ -87,9 +87,9 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
         out.note(note)
     with out.progress() as on_progress:
         checked = preparation.check(resolved, place, on_progress)
-    for warning in checked.warnings:
-        out.warn(warning)
     planned = preparation.plan(resolved, checked, place)
+    for warning in (*checked.warnings, *planned.warnings):
+        out.warn(warning)
     _show_plan(planned, out)
     if dry_run:
         missing = preparation.missing_model(resolved, place)

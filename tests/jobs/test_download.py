@@ -152,6 +152,30 @@ def test_what_arrived_of_a_download_is_no_model_when_the_hub_cannot_be_reached_a
     assert not (models / MEMBER.name).exists()
 
 
+def test_a_file_that_a_power_cut_left_short_is_fetched_again(hub: Hub, fetch: Download, models: Path) -> None:
+    hub.keeps_the_weights = True
+    with pytest.raises(OcrvlError):
+        fetch()
+    short = models / f".{MEMBER.name}.part" / "config.json"
+    before = short.stat()
+    short.write_bytes(FILES["config.json"][:-1])
+    os.utime(short, ns=(before.st_atime_ns, before.st_mtime_ns))
+    hub.keeps_the_weights = False
+    fetch()
+    assert (models / MEMBER.name / "config.json").read_bytes() == FILES["config.json"]
+
+
+def test_a_file_that_is_not_as_large_as_the_hub_says_is_no_part_of_a_model(
+    hub: Hub, fetch: Download, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = hub.listing()
+    listing[0]["size"] += 1
+    monkeypatch.setattr(hub, "listing", lambda: listing)
+    with pytest.raises(OcrvlError, match=r"config\.json of .* did not come whole"):
+        fetch()
+    assert not (models / MEMBER.name).exists()
+
+
 def test_files_of_another_revision_do_not_get_into_the_model(hub: Hub, fetch: Download, models: Path) -> None:
     part = models / f".{MEMBER.name}.part"
     part.mkdir(parents=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -88,6 +89,13 @@ def test_the_kernel_frees_the_lock_of_a_process_that_was_killed(path: Path) -> N
         process.wait()
         assert not locks.is_held(path)
         os.close(taken(path))
+
+
+def test_one_who_looks_is_not_taken_for_a_holder_by_another_who_looks(path: Path) -> None:
+    os.close(taken(path))
+    with path.open() as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        assert not locks.is_held(path)
 
 
 def test_those_who_only_look_see_a_free_lock_as_free_and_never_keep_it_from_its_taker(path: Path) -> None:

@@ -139,6 +139,7 @@ def _fetch(member: FamilyMember, revision: str, folder: Path) -> None:
     with _told_in_words(member, revision):
         commit, sizes = _listing(repository, revision)
         _require_needed(repository, revision, sizes)
+        _remove_broken(part, sizes)
         _require_room(member, part, sizes)
         with _progress_of(part, sum(sizes.values())):
             snapshot_download(repository, revision=commit, local_dir=part, ignore_patterns=_NOT_WANTED)
@@ -197,6 +198,13 @@ def _require_needed(repository: str, revision: str, names: Collection[str]) -> N
         raise not_found(
             f"{repository} at '{revision}' lacks {', '.join(missing) or 'its weights'}", "name another --revision"
         )
+
+
+def _remove_broken(part: Path, sizes: Mapping[str, int]) -> None:
+    """Remove files that a power cut left short: the hub's library goes by its notes, and takes them for whole."""
+    for name, size in sizes.items():
+        if not _is_whole(part / name, size):
+            (part / name).unlink(missing_ok=True)
 
 
 def _require_room(member: FamilyMember, part: Path, sizes: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -55,8 +56,23 @@ app.add_typer(download.app, name="download")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``ocrvl`` and exit."""
+    _mend_standard_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run(given))
+
+
+def _mend_standard_streams() -> None:
+    """Let nothing fail for want of a stream, or of a letter in the terminal's encoding."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def run(arguments: list[str]) -> int:

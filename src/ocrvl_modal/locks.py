@@ -18,7 +18,7 @@ def acquire(path: Path) -> int | None:
     for a second.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _above_standard_streams(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
     deadline = time.monotonic() + _PROBE_GRACE_S
     while True:
         try:
@@ -29,6 +29,18 @@ def acquire(path: Path) -> int | None:
                 os.close(descriptor)
                 return None
             time.sleep(0.02)
+
+
+def _above_standard_streams(descriptor: int) -> int:
+    """Return the same open file under a number that a child's standard streams will not be laid over.
+
+    Where a service or a shell starts us with a stream closed, the next file that is opened takes its number.
+    """
+    if descriptor > 2:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
 
 
 def is_held(path: Path) -> bool:

@@ -22,6 +22,7 @@ __all__ = [
     "dump_recipe",
     "dump_value",
     "flatten",
+    "parse_recipe",
     "read_recipe_file",
     "recipe_from",
 ]
@@ -68,6 +69,17 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise usage_error(f"{path} is not a recipe: it must be a mapping of keys to values", "ocrvl recipe ls")
     return content
+
+
+def parse_recipe(text: str | bytes, origin: str) -> TrainRecipe:
+    """Read a run's resolved recipe; raise a usage error that names ``origin`` where it is damaged."""
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise usage_error(f"{origin} is damaged: {_first_line(error)}", "train under another --name") from error
+    if not isinstance(content, dict):
+        raise usage_error(f"{origin} is damaged: it holds no recipe", "train under another --name")
+    return recipe_from(content)
 
 
 def dump_recipe(recipe: TrainRecipe) -> str:

@@ -49,6 +49,6 @@ def test_an_adapter_survives_a_kill_bit_for_bit_merges_and_reads(shell: Shell) -
     assert not any("norm" in name or "embed_tokens" in name for name in changed)
 
     image = next((shell.cwd / "digits" / "images").iterdir())
-    assert shell("infer", image, "--run", "killed", "--json").data["items"][0]["error"] is None
+    assert shell("infer", image, "--run", "killed", "--max-new-tokens", "8", "--json").data["items"][0]["error"] is None
     scores = shell("eval", "killed", "--json").data["scores"]
     assert scores.keys() == {"base", "tuned"}

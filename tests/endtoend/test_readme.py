@@ -22,6 +22,8 @@ def commands() -> list[list[str]]:
 
 
 def with_the_toy(command: list[str]) -> list[str]:
+    if command[0] == "infer":
+        return [*command, "--max-new-tokens", "8"]
     if command[0] != "train":
         return command
     if "--model" in command:

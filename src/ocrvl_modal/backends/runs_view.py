@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from ocrvl_modal.backends.base import Backend
 from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found
 from ocrvl_modal.places import Places
-from ocrvl_modal.recipes import TrainRecipe, check_name, recipe_from
+from ocrvl_modal.recipes import TrainRecipe, check_name, parse_recipe
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import Row, parse_rows
 from ocrvl_modal.runs.record import ACTIVE, RunRecord, State, parse_record
@@ -101,14 +99,25 @@ def _settled_view(backend: Backend, place: str) -> RunView:
     if record.state not in ACTIVE:
         return RunView(record, alive=False)
     alive = backend.is_alive(record)
-    return RunView(parse_record(backend.stores.read_bytes(place), place), alive)
+    record = parse_record(backend.stores.read_bytes(place), place)
+    if record.state in ACTIVE and not alive:
+        record = _with_last_step(backend, record)
+    return RunView(record, alive)
+
+
+def _with_last_step(backend: Backend, record: RunRecord) -> RunRecord:
+    """Return the record of a dead run with the step that it really came to: its heartbeat was behind."""
+    rows = load_metrics(backend, record.name)
+    if not rows or rows[-1]["step"] <= record.step:
+        return record
+    return record.model_copy(update={"step": rows[-1]["step"], "loss": rows[-1].get("loss", record.loss)})
 
 
 def load_recipe(backend: Backend, name: str) -> TrainRecipe:
     """Return the resolved recipe of a run."""
     load_run(backend, name)
-    text = backend.stores.read_bytes(place_of(name, "recipe.yaml"))
-    return recipe_from(yaml.safe_load(text))
+    place = place_of(name, "recipe.yaml")
+    return parse_recipe(backend.stores.read_bytes(place), place)
 
 
 def load_metrics(backend: Backend, name: str) -> list[Row]:
@@ -159,4 +168,4 @@ def _rows(backend: Backend, name: str, file: str) -> list[Row]:
     place = place_of(name, file)
     if not backend.stores.exists(place):
         return []
-    return parse_rows(backend.stores.read_bytes(place).decode("utf-8"))
+    return parse_rows(backend.stores.read_bytes(place).decode("utf-8", errors="replace"))

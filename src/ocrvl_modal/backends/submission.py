@@ -5,14 +5,12 @@ from __future__ import annotations
 import getpass
 from dataclasses import dataclass
 
-import yaml
-
 from ocrvl_modal._version import __version__
 from ocrvl_modal.backends.base import Backend
 from ocrvl_modal.backends.runs_view import place_of
 from ocrvl_modal.errors import data_error, usage_error
 from ocrvl_modal.plan import TrainPlan
-from ocrvl_modal.recipes import TrainRecipe, dump_recipe, flatten, recipe_from
+from ocrvl_modal.recipes import TrainRecipe, dump_recipe, flatten, parse_recipe
 from ocrvl_modal.runs.record import (
     ACTIVE,
     Attempt,
@@ -47,7 +45,7 @@ def submit(backend: Backend, submission: Submission) -> RunRecord:
     with backend.reserve(name) as slot:
         before = _existing(backend, name)
         resume_from = _own_checkpoint(before, submission.resume_from) if before else submission.resume_from
-        if before is not None and before.state == "done" and resume_from is None:
+        if before is not None and before.state == "done" and resume_from is None and _has_export(backend, name):
             _require_same_lesson(backend, before, submission)
             return before
         record = _new_record(backend, submission) if before is None else _going_on(backend, before, submission)
@@ -60,6 +58,11 @@ def submit(backend: Backend, submission: Submission) -> RunRecord:
             _write_record(backend, _never_started(record, error))
             raise
     return record
+
+
+def _has_export(backend: Backend, name: str) -> bool:
+    """Say whether a run's export is there; where it is not, going on builds it again from the last checkpoint."""
+    return backend.stores.exists(place_of(name, "export", "config.json"))
 
 
 def _existing(backend: Backend, name: str) -> RunRecord | None:
@@ -144,7 +147,7 @@ def close_dead_attempt(record: RunRecord) -> RunRecord:
 
 def _require_same_lesson(backend: Backend, before: RunRecord, submission: Submission) -> None:
     text = backend.stores.read_bytes(place_of(before.name, "recipe.yaml"))
-    earlier, wanted = flatten(recipe_from(yaml.safe_load(text))), flatten(submission.recipe)
+    earlier, wanted = flatten(parse_recipe(text, place_of(before.name, "recipe.yaml"))), flatten(submission.recipe)
     changed = [
         f"{key}: {earlier.get(key)} → {wanted.get(key)}"
         for key in sorted({*earlier, *wanted})

@@ -14,7 +14,7 @@ from ocrvl_modal import locks
 from ocrvl_modal.backends import preparation
 from ocrvl_modal.backends.local import LocalBackend, kill_run
 from ocrvl_modal.backends.preparation import Asked, CheckedData, Resolved
-from ocrvl_modal.backends.runs_view import RunView, find_run, load_metrics, place_of
+from ocrvl_modal.backends.runs_view import RunView, find_run, load_metrics, load_run, place_of
 from ocrvl_modal.backends.submission import Submission, submit
 from ocrvl_modal.data.synth import SynthReport, synthesize_digits
 from ocrvl_modal.errors import OcrvlError, usage_error
@@ -116,7 +116,14 @@ class Tour:
         return resolved, checked, preparation.plan(resolved, checked, self.backend)
 
     def train(self, resolved: Resolved, checked: CheckedData, planned: TrainPlan) -> Training:
-        """Train, kill everything in the middle, and go on."""
+        """Train, kill everything in the middle, and go on. A Ctrl-C ends the training too."""
+        try:
+            return self._train(resolved, checked, planned)
+        except KeyboardInterrupt:
+            kill_run(self.backend.places, load_run(self.backend, self.name).record)
+            raise
+
+    def _train(self, resolved: Resolved, checked: CheckedData, planned: TrainPlan) -> Training:
         wanted = Submission(resolved.recipe, planned, checked.train.sha256)
         submit(self.backend, wanted)
         enough = round(planned.max_steps * _SHARE_BEFORE_THE_KILL)

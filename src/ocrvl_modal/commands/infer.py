@@ -59,6 +59,8 @@ def infer(
         raise usage_error("--run and --model both name a model", "give one of them")
     if task and prompt is not None:
         raise usage_error("--task and --prompt both say what to read", "give one of them")
+    if out and out.exists() and not out.is_dir():
+        raise usage_error(f"--out {out} is a file", "name a folder")
     output = Output.of("infer", json=json, quiet=quiet)
     place = open_by_flag(backend)
     reference = _locate(place, run, model)

@@ -187,7 +187,9 @@ def _member_of(model: ModelPart) -> FamilyMember | None:
 def _table(headings: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
     from rich.table import Table
 
-    table = Table(*headings, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=place == 0, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     return table

@@ -90,13 +90,13 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
     planned = preparation.plan(resolved, checked, place)
     for warning in (*checked.warnings, *planned.warnings):
         out.warn(warning)
-    _show_plan(planned, out)
     if dry_run:
         missing = preparation.missing_model(resolved, place)
         if missing:
             out.note(f"{missing.title} is not in the models store yet: {size(missing.download_bytes)} to fetch")
         _finish_dry_run(resolved.recipe, planned, out)
         return
+    _show_plan(planned, out)
     if planned.price_usd_per_hour:
         out.confirm("Start it?", yes=yes)
     place.require_ready()
@@ -172,11 +172,11 @@ def _show_plan(planned: TrainPlan, out: Output) -> None:
 
 
 def _finish_dry_run(recipe: Any, planned: TrainPlan, out: Output) -> None:
-    from ocrvl_modal.recipes import dump_recipe
+    from ocrvl_modal.report.run_report import plan_table
 
     out.finish(
         {"plan": planned.model_dump(mode="json"), "recipe": recipe.model_dump(mode="json")},
-        human=lambda: [dump_recipe(recipe).rstrip()],
+        human=lambda: [plan_table(planned)],
         hint="the same command without --dry-run starts it",
     )
 

@@ -102,10 +102,10 @@ def _is_image(file: PurePosixPath) -> bool:
 
 
 def _download(url: str) -> SourceImage:
-    request = urllib.request.Request(url, headers=_AGENT)
     deadline = time.monotonic() + DOWNLOAD_TIMEOUT_S
     content = bytearray()
     try:
+        request = urllib.request.Request(url, headers=_AGENT)
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_S) as response:
             while chunk := response.read(_CHUNK_BYTES):
                 content += chunk

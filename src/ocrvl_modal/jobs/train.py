@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from ocrvl_modal import files
@@ -26,7 +25,7 @@ from ocrvl_modal.jobs.supervision import Ending, Supervisor
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, PixelLimits, member_of
 from ocrvl_modal.places import Places
 from ocrvl_modal.plan import TrainPlan
-from ocrvl_modal.recipes import TrainRecipe, recipe_from
+from ocrvl_modal.recipes import TrainRecipe, parse_recipe
 from ocrvl_modal.runs import checkpoints
 from ocrvl_modal.runs.checkpoints import Checkpoint
 from ocrvl_modal.runs.layout import RunLayout
@@ -79,7 +78,7 @@ class _Attempt:
         if record is None:
             raise not_found(f"run '{request.name}' has no record", f"ocrvl train --name {request.name} --data FILE")
         self.writer = RecordWriter(self.layout.record, record)
-        self.recipe: TrainRecipe = recipe_from(yaml.safe_load(self.layout.recipe.read_text(encoding="utf-8")))
+        self.recipe: TrainRecipe = parse_recipe(self.layout.recipe.read_bytes(), str(self.layout.recipe))
         self.plan = TrainPlan.model_validate_json(self.layout.plan.read_text(encoding="utf-8"))
         self.started = time.monotonic()
         self.spent_before = record.cost.seconds

@@ -71,7 +71,10 @@ def runs_table(views: Sequence[RunView]) -> Table:
     """Return one line a run."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in ("run", "state", "step", "loss", "model", "method", "began", "took"):
-        table.add_column(header, justify="right" if header in {"step", "loss", "took"} else "left", no_wrap=True)
+        right = header in {"step", "loss", "took"}
+        table.add_column(
+            header, justify="right" if right else "left", no_wrap=header in {"state", "step"}, overflow="fold"
+        )
     for view in views:
         record = view.record
         table.add_row(

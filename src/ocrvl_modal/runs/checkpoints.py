@@ -46,13 +46,15 @@ def problem_with(folder: Path, *, digests: bool = False) -> str | None:
     try:
         manifest: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
         listed = [(str(name), int(of["size_bytes"]), str(of["sha256"])) for name, of in manifest["files"].items()]
-        int(manifest["step"])
+        step = int(manifest["step"])
     except FileNotFoundError:
         return f"{COMPLETE} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{COMPLETE} cannot be read"
     if not listed:
         return f"{COMPLETE} lists no file"
+    if checkpoint_step(folder) not in (None, step):
+        return f"{COMPLETE} says that it is of step {step}"
     for name, size_bytes, sha256 in listed:
         path = folder / name
         if not path.is_file():

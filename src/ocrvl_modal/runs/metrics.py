@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ Row = dict[str, Any]
 
 
 def parse_rows(text: str) -> list[Row]:
-    """Return the rows of a metrics file's text; a last line that was cut off by a kill is left out."""
+    """Return the rows of a metrics file's text; a line that was cut off by a kill, or damaged, is none."""
     return list(_whole_rows(text.splitlines(keepends=True)))
 
 
@@ -22,14 +23,17 @@ def read_rows(path: Path) -> list[Row]:
     """Return the rows of a metrics file; none where there is no file."""
     if not path.is_file():
         return []
-    return parse_rows(path.read_text(encoding="utf-8"))
+    return parse_rows(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _whole_rows(lines: Iterable[str]) -> Iterator[Row]:
     for line in lines:
         if not line.endswith("\n"):
             return
-        yield json.loads(line)
+        with suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield row
 
 
 class MetricsLog:

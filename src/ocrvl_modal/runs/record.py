@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ocrvl_modal import files
 from ocrvl_modal.errors import OcrvlError
@@ -48,8 +48,8 @@ class Attempt(_Frozen):
     """One try at a run, from the start of its supervisor to its end."""
 
     number: int
-    started_at: datetime
-    ended_at: datetime | None = None
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
     resumed_from_step: int | None = None
     ended_as: State | None = None
     reason: str = ""
@@ -87,9 +87,9 @@ class RunRecord(_Frozen):
     step: int = 0
     loss: float | None = None
     eval_loss: float | None = None
-    created_at: datetime
-    updated_at: datetime
-    heartbeat_at: datetime | None = None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    heartbeat_at: AwareDatetime | None = None
     version: str
     user: str = ""
     tags: tuple[str, ...] = ()

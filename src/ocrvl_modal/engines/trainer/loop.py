@@ -152,7 +152,7 @@ class _Trainer:
         lower = f"--set optimizer.learning_rate={self._config.optimizer.learning_rate / 3:.1g}"
         return OcrvlError(
             f"training diverged at step {step}: the loss is {loss} and the gradient's norm {grad_norm}",
-            f"go on from the newest checkpoint with {lower}"
+            f"train under another --name with {lower}"
             + (", or with --set precision=float32" if self._arithmetic.is_bf16 else ""),
         )
 

@@ -26,8 +26,9 @@ def test_help_names_every_command(bare_shell: Shell, flag: str) -> None:
         assert command in said
 
 
-def test_shell_completion_can_be_shown(bare_shell: Shell) -> None:
-    assert "_OCRVL_COMPLETE" in bare_shell("--show-completion", "bash", code=None, SHELL="/bin/bash").out
+@pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])
+def test_shells_can_learn_the_commands(bare_shell: Shell, kind: str) -> None:
+    assert "_OCRVL_COMPLETE" in bare_shell(_OCRVL_COMPLETE=f"source_{kind}").out
 
 
 @pytest.mark.parametrize(

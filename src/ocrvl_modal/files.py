@@ -113,6 +113,11 @@ def size_of_tree(path: Path) -> int:
     return total
 
 
+def is_vacant(path: Path) -> bool:
+    """Say whether a folder may be put at ``path``: nothing is there, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def free_bytes(path: Path) -> int:
     """Return the bytes that can still be written where ``path`` is, or will be."""
     existing = path

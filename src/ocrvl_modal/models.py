@@ -68,6 +68,10 @@ class PixelLimits:
         new_height, new_width = self.resize(height, width)
         return (new_height // MERGED_PATCH_PIXELS) * (new_width // MERGED_PATCH_PIXELS)
 
+    def within(self, minimum: int | None, maximum: int | None) -> PixelLimits:
+        """Return these limits with those that a user gave in place of their own."""
+        return PixelLimits(minimum or self.minimum, maximum or self.maximum)
+
 
 @dataclass(frozen=True)
 class FamilyMember:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ocrvl_modal import files
 from ocrvl_modal.backends.base import Backend, OnProgress
 from ocrvl_modal.backends.runs_view import find_run, load_recipe, load_run, place_of
 from ocrvl_modal.backends.submission import Submission
@@ -16,7 +17,7 @@ from ocrvl_modal.engines.tokens import token_counter
 from ocrvl_modal.errors import not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.jobs.download import has_other_revision, model_folder, model_path, model_place
-from ocrvl_modal.models import FAMILY_FILE, FamilyMember, PixelLimits, check_pairing, find_member, member_of
+from ocrvl_modal.models import FAMILY_FILE, FamilyMember, check_pairing, find_member, member_of
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
 from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recipe_from
@@ -85,8 +86,9 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
 def check(resolved: Resolved, backend: Backend, on_progress: OnProgress) -> CheckedData:
     """Check every dataset that the recipe names; raise a data error where one must not be trained on or scored."""
     recipe, member = resolved.recipe, resolved.member
-    count_tokens = _token_counter(recipe, backend)
-    pixels = PixelLimits(recipe.pixels.minimum or member.pixels.minimum, recipe.pixels.maximum or member.pixels.maximum)
+    # Where the model's own tokenizer is here already; the trainer counts again in any case.
+    count_tokens = token_counter(model_path(backend.places, recipe.model.name))
+    pixels = member.pixels.within(recipe.pixels.minimum, recipe.pixels.maximum)
 
     def report(reference: str | None) -> DatasetReport | None:
         if reference is None:
@@ -282,8 +284,7 @@ def _with_places(recipe: TrainRecipe) -> TrainRecipe:
 
 
 def _require_free(output_dir: str, backend: Backend) -> None:
-    target = backend.places.resolve(output_dir)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if not files.is_vacant(backend.places.resolve(output_dir)):
         raise usage_error(f"--output-dir {output_dir} is there, and not empty", "name another folder")
 
 
@@ -292,9 +293,3 @@ def _new_name(recipe: TrainRecipe, member: FamilyMember) -> str:
     subject = path.parent.name if path.stem in {"train", "data"} and path.parent.name else path.stem
     safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in subject).strip("-")
     return f"{member.name}-{safe or 'run'}"[:46].rstrip("-.") + f"-{now().astimezone():%m%d-%H%M%S}"
-
-
-def _token_counter(recipe: TrainRecipe, backend: Backend) -> Callable[[str], int] | None:
-    """Count with the model's own tokenizer where it is here already; the trainer counts again in any case."""
-    folder = model_path(backend.places, recipe.model.name)
-    return token_counter(folder) if (folder / "tokenizer.json").is_file() else None

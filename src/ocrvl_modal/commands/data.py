@@ -143,8 +143,7 @@ def find_token_counter(model: str) -> Callable[[str], int] | None:
     from ocrvl_modal.places import Places
     from ocrvl_modal.settings import home
 
-    folder = model_path(Places.under(home()), model)
-    return token_counter(folder) if (folder / "tokenizer.json").is_file() else None
+    return token_counter(model_path(Places.under(home()), model))
 
 
 def show_report(report: DatasetReport, max_seq_len: int) -> list[Any]:

@@ -72,7 +72,8 @@ class TransformersEngine:
 
 
 def _config(job: EngineJob) -> TrainerConfig:
-    recipe, limits = job.recipe, job.member.pixels
+    recipe = job.recipe
+    limits = job.member.pixels.within(recipe.pixels.minimum, recipe.pixels.maximum)
     num_processes = _num_processes(job)
     return TrainerConfig(
         model=job.model.absolute(),
@@ -82,9 +83,7 @@ def _config(job: EngineJob) -> TrainerConfig:
         validation=job.validation and job.validation.absolute(),
         prompt_template=job.member.render_prompt(PROMPT),
         max_seq_len=recipe.data.max_seq_len,
-        pixels=PixelsConfig(
-            minimum=recipe.pixels.minimum or limits.minimum, maximum=recipe.pixels.maximum or limits.maximum
-        ),
+        pixels=PixelsConfig(minimum=limits.minimum, maximum=limits.maximum),
         method=recipe.method,
         lora=recipe.lora.model_copy(update={"alpha": recipe.lora_alpha}),
         optimizer=recipe.optimizer,

@@ -22,7 +22,7 @@ from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
-from ocrvl_modal.models import FAMILY_FILE, FamilyMember, PixelLimits, member_of
+from ocrvl_modal.models import FAMILY_FILE, FamilyMember, member_of
 from ocrvl_modal.places import Places
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.recipes import TrainRecipe, parse_recipe
@@ -245,14 +245,13 @@ class _Attempt:
     def export(self, model: Path, member: FamilyMember, last: Checkpoint) -> None:
         """Build the export, prove that it loads, put it where the recipe wants it, and finish the run."""
         self.writer.move_to("exporting", step=last.step)
-        asked = self.recipe.pixels
         export_model(
             checkpoint=last.path,
             base=model,
             method=self.recipe.method,
             member=member,
             out=self.layout.export,
-            pixels=PixelLimits(asked.minimum or member.pixels.minimum, asked.maximum or member.pixels.maximum),
+            pixels=member.pixels.within(self.recipe.pixels.minimum, self.recipe.pixels.maximum),
         )
         if self.recipe.output_dir:
             self._copy_export_to(self.places.resolve(self.recipe.output_dir))
@@ -261,7 +260,7 @@ class _Attempt:
     def _copy_export_to(self, folder: Path) -> None:
         """Copy the export; a model that we put there before is replaced, anything else is not."""
         is_ours = (folder / FAMILY_FILE).is_file()
-        if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
+        if not is_ours and not files.is_vacant(folder):
             raise usage_error(
                 f"{folder} is there, and not empty: the finished model was not put into it",
                 f"ocrvl volume get /outputs/{self.layout.name}/export DIRECTORY",

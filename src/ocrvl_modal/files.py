@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path) -> Iterator[Path]:
     """Yield an empty file beside ``path`` that becomes ``path`` when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -33,7 +33,7 @@ def _new_file(path: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old content or the new, never a part."""
-    with _new_file(path) as beside, beside.open("wb") as stream:
+    with new_file(path) as beside, beside.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
@@ -41,7 +41,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def copy_file(source: Path, destination: Path) -> None:
     """Copy a file so that ``destination`` is absent, old or whole at any moment."""
-    with _new_file(destination) as beside:
+    with new_file(destination) as beside:
         shutil.copyfile(source, beside)
 
 

@@ -51,6 +51,11 @@ class DataPart(_Part):
         description="Prompts beside the model's own. A new labelling convention needs a prompt of its own, and an"
         " unlisted one is taken for a slip.",
     )
+    augmentation: bool = Field(
+        False,
+        description="Change images by chance as the maintainers' trainers do: scale, pad, turn by 90 or 270 degrees,"
+        " shift colours, compress as JPEG. Off: a page on its side is rarely what one wants to read.",
+    )
 
 
 class LoraPart(_Part):
@@ -139,6 +144,15 @@ class HardwarePart(_Part):
     num_processes: int | None = Field(
         None, ge=1, description="Trainer processes, one a device; all visible GPUs where it is not given, 1 on a CPU."
     )
+    cpu: float | None = Field(
+        None, gt=0, le=64, description="CPU cores to rent; 8 a GPU where it is not given. Ignored by the local backend."
+    )
+    memory_gib: int | None = Field(
+        None,
+        ge=1,
+        le=512,
+        description="Memory to rent; 48 GiB a GPU where it is not given. Ignored by the local backend.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads a process computes with; the machine's cores where it is not given."
     )
@@ -157,6 +171,19 @@ class LimitsPart(_Part):
     )
     max_cost_usd: Decimal | None = Field(
         None, gt=0, description="Money at the GPU's price, over all attempts; this machine costs nothing."
+    )
+    max_retries: int = Field(
+        10,
+        ge=0,
+        le=10,
+        description="Times that Modal starts a run again whose container died or ran into the time limit; 10 is the"
+        " most that it takes. A preemption uses none up. Ignored by the local backend.",
+    )
+    stall_minutes: float = Field(
+        30,
+        gt=0,
+        description="A run whose engine logs no step for so long is stopped: an engine that found nothing to train on"
+        " hangs for ever. Loading the model and, on a resume, reading past the samples seen count too.",
     )
 
 
@@ -186,6 +213,11 @@ class TrainRecipe(_Part):
     pixels: PixelsPart = PixelsPart()
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto", description="auto: bf16 arithmetic over float32 weights where the device has it, else float32."
+    )
+    engine_config: dict[str, Any] | None = Field(
+        None,
+        description="Keys of the engine's own configuration, in place of the file that it ships with; only for"
+        " erniekit. `ocrvl train --config-path FILE` fills it in.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations instead of keeping them: about a third slower, far less memory."

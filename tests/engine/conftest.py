@@ -13,6 +13,7 @@ import pytest
 
 from ocrvl_modal.engines.base import EngineEvent, EngineJob, StepLogged
 from ocrvl_modal.engines.transformers import TransformersEngine
+from ocrvl_modal.engines.weights import find_weight_files
 from ocrvl_modal.models import FAMILY
 from ocrvl_modal.recipes import recipe_from
 from ocrvl_modal.runs.layout import RunLayout
@@ -34,17 +35,21 @@ class Work:
     def checkpoint(self, step: int) -> Path:
         return self.job.checkpoints / f"checkpoint-{step}"
 
+    def weight_files(self, step: int) -> list[Path]:
+        """A checkpoint's files of tuned weights: those of the adapter, or of the whole model."""
+        adapter = self.checkpoint(step) / "adapter_model.safetensors"
+        return [adapter] if adapter.is_file() else find_weight_files(self.checkpoint(step))
+
     def weights(self, step: int) -> list[bytes]:
         """The bytes of a checkpoint's weight files."""
-        return [path.read_bytes() for path in ENGINE.weights_of(self.checkpoint(step))]
+        return [path.read_bytes() for path in self.weight_files(step)]
 
     def resumed(self, step: int, **changes: Any) -> Work:
         """The same run, going on at a checkpoint."""
         return Work(replace(self.job, resume_from=self.checkpoint(step), **changes))
 
     def events(self, output: str) -> list[EngineEvent]:
-        read = (ENGINE.read_line(line, self.job) for line in output.splitlines())
-        return [event for event in read if event is not None]
+        return [event for line in output.splitlines() for event in ENGINE.read_line(line, self.job)]
 
     def losses(self, output: str) -> dict[int, float]:
         return {event.step: event.loss for event in self.events(output) if isinstance(event, StepLogged)}
@@ -98,6 +103,7 @@ def make_work(tmp_path: Path, tiny: Path, digits: Path) -> Callable[..., Work]:
             attempt=layout.attempt(1),
             checkpoints=layout.checkpoints,
             resume_from=None,
+            scratch=tmp_path / "scratch",
         )
         return Work(replace(job, **changes))
 

@@ -140,7 +140,7 @@ def test_the_full_size_model_trains_saves_and_goes_on(make_work: MakeWork, full_
     changes = {"model": full_size, "member": FAMILY["paddleocr-vl-1.6"], "warmup_steps": 0}
     work = make_work("full", *sets, max_steps=2, **changes)
     losses = work.losses(work.train_as_child())
-    (weights,) = work.engine.weights_of(work.checkpoint(2))
+    (weights,) = work.weight_files(2)
     expected = sha256_of(weights)
     shutil.rmtree(work.checkpoint(2))
 

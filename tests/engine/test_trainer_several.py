@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def assert_nearly_equal(one: Any, two: Any, step: int) -> None:
-    ours, others = (load_file(work.engine.weights_of(work.checkpoint(step))[0]) for work in (one, two))
+    ours, others = (load_file(work.weight_files(step)[0]) for work in (one, two))
     assert ours.keys() == others.keys()
     for name, tensor in ours.items():
         torch.testing.assert_close(others[name], tensor, rtol=1e-4, atol=1e-5, msg=name)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from ocrvl_modal.data.checks import dataset_digest
 from ocrvl_modal.engines.base import EngineEvent, EngineJob
 from ocrvl_modal.engines.transformers import TransformersEngine
 from ocrvl_modal.jobs import train
-from ocrvl_modal.models import FAMILY
+from ocrvl_modal.models import FAMILY, FamilyMember
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
 from ocrvl_modal.recipes import TrainRecipe, recipe_from
 from ocrvl_modal.runs.layout import RunLayout
@@ -64,11 +64,17 @@ class StandInEngine:
     def environment(self, job: EngineJob) -> dict[str, str]:
         return self.variables
 
-    def read_line(self, line: str, job: EngineJob) -> EngineEvent | None:
+    def check(self, recipe: TrainRecipe, member: FamilyMember) -> tuple[str, ...]:
+        return ()
+
+    def working_folder(self, job: EngineJob) -> Path:
+        return job.attempt.root
+
+    def read_line(self, line: str, job: EngineJob) -> tuple[EngineEvent, ...]:
         return TransformersEngine().read_line(line, job)
 
-    def weights_of(self, checkpoint: Path) -> list[Path]:
-        return [checkpoint / "model.safetensors"]
+    def at_end(self, code: int, job: EngineJob) -> tuple[EngineEvent, ...]:
+        return ()
 
 
 def export_nothing_but_the_weights(*, checkpoint: Path, base: Path, out: Path, **_: Any) -> None:
@@ -83,6 +89,9 @@ class _Slot:
     def __init__(self, requests: list[dict[str, Any]], backend: LocalBackend) -> None:
         self._requests = requests
         self._backend = backend
+
+    def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:
+        return ""
 
     def spawn(self, request: dict[str, Any], attempt: int) -> str:
         self._requests.append({**request, "places": self._backend.places.model_dump(mode="json")})
@@ -151,10 +160,10 @@ class House:
 
     def submission(self, name: str, *sets: str, resume_from: str | None = None) -> Submission:
         recipe = self.recipe(*sets)
-        return Submission(recipe, self.plan(name, recipe), dataset_digest(self.data), resume_from)
+        return Submission(recipe, FAMILY["tiny"], self.plan(name, recipe), dataset_digest(self.data), resume_from)
 
     def submit(self, name: str, *sets: str, resume_from: str | None = None) -> RunRecord:
-        return submit(self.backend, self.submission(name, *sets, resume_from=resume_from))
+        return submit(self.backend, self.submission(name, *sets, resume_from=resume_from), print)
 
     def work(self) -> dict[str, Any]:
         """Work on the run that was submitted last."""

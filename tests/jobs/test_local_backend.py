@@ -20,9 +20,11 @@ from conftest import wait_until
 from jobs.standin import House
 from ocrvl_modal import locks
 from ocrvl_modal.backends import local
+from ocrvl_modal.backends.base import StagedDataset
 from ocrvl_modal.backends.local import LocalBackend, kill_run
 from ocrvl_modal.backends.opening import open_backend
 from ocrvl_modal.errors import ExitCode, OcrvlError
+from ocrvl_modal.recipes import TrainRecipe, recipe_from
 from ocrvl_modal.runs.record import RecordWriter
 from ocrvl_modal.settings import BackendChoice
 
@@ -307,12 +309,12 @@ def test_stopping_a_run_that_nobody_works_on_does_nothing(house: House, tmp_path
 
 def test_a_run_is_alive_as_long_as_its_process(house: House, tmp_path: Path) -> None:
     record = house.submit("a")
-    assert not house.backend.is_alive(record)
+    assert not house.backend.pulse(record).alive
     with supervisor(house, tmp_path / "note") as process:
-        assert house.backend.is_alive(record)
+        assert house.backend.pulse(record).alive
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert not house.backend.is_alive(record)
+        assert not house.backend.pulse(record).alive
 
 
 def test_a_kill_on_purpose_ends_supervisor_and_engine_and_waits_for_it(house: House, tmp_path: Path) -> None:
@@ -362,10 +364,10 @@ def test_a_dataset_is_read_where_it_lies(
     backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert backend.stage_dataset("./x.jsonl") == str(tmp_path / "x.jsonl")
+    assert backend.stage_dataset("./x.jsonl") == StagedDataset(str(tmp_path / "x.jsonl"))
     backend.stores.write_bytes("/data/x.jsonl", b"")
-    assert backend.stage_dataset("/data/x.jsonl") == "/data/x.jsonl"
-    assert backend.local_path("/data/x.jsonl") == backend.places.data / "x.jsonl"
+    assert backend.stage_dataset("/data/x.jsonl") == StagedDataset("/data/x.jsonl")
+    assert backend.readable_path("/data/x.jsonl") == backend.places.data / "x.jsonl"
     with pytest.raises(OcrvlError, match=r"no /data/y\.jsonl") as caught:
         backend.stage_dataset("/data/y.jsonl")
     assert caught.value.code == ExitCode.NOT_FOUND
@@ -386,8 +388,8 @@ def test_the_plan_says_what_this_machine_has(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, found: list[str], words: str
 ) -> None:
     monkeypatch.setattr(local, "visible_gpus", lambda: found)
-    assert words in backend.describe(None)
-    assert "L40S is asked for on Modal only" in backend.describe("L40S")
+    assert words in backend.describe(TrainRecipe())
+    assert "L40S is asked for on Modal only" in backend.describe(recipe_from({}, ["hardware.gpu=L40S"]))
 
 
 def test_the_chosen_backend_is_opened_in_the_chosen_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ class TestBaseModel:
 
     def test_a_folder_without_a_model_is_not_found(self, house: House) -> None:
         recipe = recipe_from({"model": {"name": "/models/mine"}})
-        with pytest.raises(OcrvlError, match=r"config\.json is missing"):
+        with pytest.raises(OcrvlError, match="there is no model at /models/mine"):
             preparation.missing_model(Resolved("a", recipe, FAMILY["tiny"]), house.backend)
 
 

@@ -11,6 +11,7 @@ import pytest
 from rich.console import RenderableType
 
 from jobs.standin import House
+from ocrvl_modal.backends.base import Pulse
 from ocrvl_modal.backends.runs_view import RunView, load_metrics, load_run
 from ocrvl_modal.output import stdout_console
 from ocrvl_modal.report.quickstart_summary import TourReport, summary
@@ -48,7 +49,7 @@ def rows_of(table: str) -> list[str]:
 
 
 def changed(view: RunView, alive: bool = False, **changes: Any) -> RunView:
-    return RunView(view.record.model_copy(update=changes), alive)
+    return RunView(view.record.model_copy(update=changes), Pulse(alive))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from conftest import wait_until
 from jobs.standin import House
 from ocrvl_modal import files, locks
-from ocrvl_modal.backends import runs_view
+from ocrvl_modal.backends.base import Pulse
 from ocrvl_modal.backends.runs_view import (
     find_run,
     list_runs,
@@ -72,11 +72,11 @@ def test_a_run_that_ends_while_it_is_looked_at_is_shown_at_its_end(
 ) -> None:
     write(house, state="exporting")
 
-    def ends_now(record: Any) -> bool:
+    def ends_now(record: Any) -> Pulse:
         write(house, state="done")
-        return False
+        return Pulse(alive=False)
 
-    monkeypatch.setattr(house.backend, "is_alive", ends_now)
+    monkeypatch.setattr(house.backend, "pulse", ends_now)
     assert load_run(house.backend, "a").state == "done"
 
 
@@ -129,7 +129,7 @@ class TestLogs:
     @pytest.fixture(autouse=True)
     def three_attempts(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         """The second one never got as far as a log."""
-        monkeypatch.setattr(runs_view, "_POLL_S", 0.01)
+        monkeypatch.setattr(type(house.backend), "poll_s", 0.01)
         first = house.record("a").attempts[0]
         attempts = tuple(first.model_copy(update={"number": number}) for number in (1, 2, 3))
         write(house, state="training", attempts=attempts)

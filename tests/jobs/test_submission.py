@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,17 @@ from jobs.standin import House, learned_after
 from ocrvl_modal import locks
 from ocrvl_modal.backends.base import RunSlot
 from ocrvl_modal.backends.runs_view import load_recipe, load_run
-from ocrvl_modal.backends.submission import close_dead_attempt
 from ocrvl_modal.errors import ExitCode, OcrvlError
-from ocrvl_modal.runs.record import ACTIVE, RecordWriter, State, now
+from ocrvl_modal.models import FamilyMember
+from ocrvl_modal.recipes import TrainRecipe
+from ocrvl_modal.runs.record import ACTIVE, RecordWriter, State, close_dead_attempt, now
+
+
+class Ready:
+    """A slot that needs no app."""
+
+    def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:
+        return ""
 
 
 def test_a_new_run_has_its_recipe_plan_and_record_before_its_job_starts(
@@ -22,12 +30,12 @@ def test_a_new_run_has_its_recipe_plan_and_record_before_its_job_starts(
 ) -> None:
     seen: list[tuple[State, bool, bool]] = []
 
-    class Looking:
+    class Looking(Ready):
         def spawn(self, request: dict[str, Any], attempt: int) -> str:
             layout = house.layout("a")
             seen.append((house.record("a").state, layout.recipe.is_file(), layout.plan.is_file()))
             assert locks.is_held(layout.lock)
-            assert request == {"name": "a", "resume_from": None}
+            assert request == {"name": "a", "resume_from": None, "start_id": house.record("a").start_id}
             assert attempt == 1
             return ""
 
@@ -118,7 +126,7 @@ def test_an_attempt_that_ended_by_itself_is_not_closed_again(house: House) -> No
 def test_a_job_that_cannot_be_started_leaves_a_failed_run_that_goes_on(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Refusing:
+    class Refusing(Ready):
         def spawn(self, request: dict[str, Any], attempt: int) -> str:
             raise OSError(11, "Resource temporarily unavailable")
 

@@ -62,6 +62,7 @@ class Watch:
     sets: tuple[str, ...] = ()
     deadline_s: float | None = None
     started: list[EngineProcess] = field(default_factory=list)
+    committed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         moment = now()
@@ -96,6 +97,7 @@ class Watch:
             attempt=self.layout.attempt(2),
             checkpoints=self.layout.checkpoints,
             resume_from=None,
+            scratch=self.layout.root / "scratch",
         )
         deadline = None if self.deadline_s is None else time.monotonic() + self.deadline_s
         return Supervisor(
@@ -106,6 +108,7 @@ class Watch:
             Redactor(self.secrets, ()),
             deadline,
             lambda: Cost(seconds=7),
+            lambda: self.committed.append(len(self.committed)),
         )
 
     def start(self, program: str) -> EngineProcess:
@@ -276,8 +279,8 @@ def test_a_heartbeat_that_cannot_be_written_is_missed_and_the_next_one_tells_all
 def test_a_loss_that_is_no_number_does_not_stand_in_the_record(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocrvl_modal.engines.base import StepLogged
 
-    events = {"a": StepLogged(1, 0.5, 0.1), "b": StepLogged(2, float("nan"), 0.1)}
-    monkeypatch.setattr(StandInEngine, "read_line", lambda _self, line, _job: events.get(line))
+    events = {"a": (StepLogged(1, 0.5, 0.1),), "b": (StepLogged(2, float("nan"), 0.1),)}
+    monkeypatch.setattr(StandInEngine, "read_line", lambda _self, line, _job: events[line])
     watch("print('a'); print('b')")
     assert (watch.record.step, watch.record.loss) == (2, 0.5)
 

@@ -100,7 +100,7 @@ def test_a_place_in_the_data_store_is_checked_and_filled(home: Path, capsys: pyt
 
 def test_a_missing_place_is_not_found_with_the_command_that_fills_it(home: Path) -> None:
     with pytest.raises(OcrvlError, match="there is no /data/none") as caught:
-        data.locate_dataset("/data/none.jsonl")
+        data.check("/data/none.jsonl", backend="local")
     assert caught.value.code is ExitCode.NOT_FOUND
     assert "ocrvl volume put FILE /data/none.jsonl" in caught.value.hint
 
@@ -109,12 +109,8 @@ def test_a_file_at_the_same_path_outside_the_store_is_offered(home: Path, monkey
     exists = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/data/x y.jsonl" or exists(path))
     with pytest.raises(OcrvlError) as caught:
-        data.locate_dataset("/data/x y.jsonl")
+        data.check("/data/x y.jsonl", backend="local")
     assert "ocrvl volume put '/data/x y.jsonl' '/data/x y.jsonl'" in caught.value.hint
-
-
-def test_a_path_that_is_no_place_is_taken_as_it_is(home: Path) -> None:
-    assert data.locate_dataset("digits/train.jsonl") == Path("digits/train.jsonl")
 
 
 def test_a_model_is_named_or_is_a_folder(tmp_path: Path, home: Path) -> None:

@@ -16,6 +16,7 @@ from ocrvl_modal.models import (
     MERGED_PATCH_PIXELS,
     PixelLimits,
     check_pairing,
+    default_engine,
     find_member,
     get_member,
     identify_folder,
@@ -135,10 +136,27 @@ def test_erniekit_trains_the_0_9b_model_but_not_by_lora() -> None:
     assert caught.value.hint == "--engine transformers"
 
 
-@pytest.mark.parametrize("engine", ["paddleformers", "erniekit"])
-def test_only_our_own_engine_trains_the_tiny_model(engine: str) -> None:
+def test_the_tiny_model_is_no_food_for_erniekit() -> None:
+    check_pairing(FAMILY["tiny"], "paddleformers", "lora")
     with pytest.raises(OcrvlError, match="cannot train tiny"):
-        check_pairing(FAMILY["tiny"], engine, "full")
+        check_pairing(FAMILY["tiny"], "erniekit", "full")
+
+
+@pytest.mark.parametrize(
+    ("member", "method", "backend", "engine"),
+    [
+        ("paddleocr-vl-0.9b", "full", "modal", "erniekit"),
+        ("paddleocr-vl-0.9b", "lora", "modal", "paddleformers"),
+        ("paddleocr-vl-1.5", "full", "modal", "paddleformers"),
+        ("paddleocr-vl-1.6", "lora", "modal", "paddleformers"),
+        ("tiny", "full", "modal", "transformers"),
+        ("paddleocr-vl-0.9b", "full", "local", "transformers"),
+        ("paddleocr-vl-1.6", "lora", "local", "transformers"),
+    ],
+)
+def test_the_engine_suits_model_method_and_backend(member: str, method: str, backend: str, engine: str) -> None:
+    assert default_engine(FAMILY[member], method, backend) == engine
+    check_pairing(FAMILY[member], engine, method)
 
 
 @pytest.mark.parametrize("name", FAMILY)

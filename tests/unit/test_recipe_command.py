@@ -111,7 +111,7 @@ def test_check_proposes_the_command_that_trains_with_what_was_set(ocrvl: Ocrvl) 
         ("optimiser: {}", 2, "did you mean 'optimizer'?"),
         ("seed: soon", 2, "recipe key 'seed'"),
         ("engine: erniekit", 2, "hallucinate"),
-        ("model: {name: tiny}\nengine: paddleformers", 2, "--engine transformers"),
+        ("model: {name: tiny}\nengine: erniekit", 2, "--engine transformers"),
         ("model: {name: paddleocr-vl-9}", 5, "there is no model named"),
         ("model: {name: ./here}", 5, "there is no model"),
     ],

@@ -39,6 +39,7 @@ def make_job(folder: Path, *sets: str, model: str = "tiny") -> EngineJob:
         attempt=layout.attempt(2),
         checkpoints=layout.checkpoints,
         resume_from=layout.checkpoint(20),
+        scratch=folder / "scratch",
     )
 
 
@@ -160,8 +161,9 @@ eval_loss: 0.125, global_step: 12
 saved checkpoint-12
 error: {"code": "data_invalid", "message": "line 3: no image", "hint": "mend it"}
 """
-    described, step, evaluation, saved, failed = (ENGINE.read_line(line, JOB) for line in log.splitlines())
-    assert described is None
+    assert ENGINE.read_line(log.splitlines()[0], JOB) == ()
+    events = [event for line in log.splitlines()[1:] for event in ENGINE.read_line(line, JOB)]
+    step, evaluation, saved, failed = events
     assert step == StepLogged(12, 2.302585092994046, 0.0003, {"grad_norm": 0.5, "samples_per_second": 101.25})
     assert evaluation == EvaluationLogged(12, 0.125)
     assert saved == CheckpointSaved(12, JOB.checkpoints / "checkpoint-12")
@@ -174,12 +176,11 @@ def test_no_line_makes_the_engine_raise(line: str) -> None:
     ENGINE.read_line(line, JOB)
 
 
-def test_weights_are_the_adapter_or_the_whole_model(tmp_path: Path) -> None:
-    for name in ("model.safetensors", "trainer_state.pt", "config.json"):
-        (tmp_path / name).touch()
-    assert ENGINE.weights_of(tmp_path) == [tmp_path / "model.safetensors"]
-    (tmp_path / "adapter_model.safetensors").touch()
-    assert ENGINE.weights_of(tmp_path) == [tmp_path / "adapter_model.safetensors"]
+def test_the_trainer_starts_in_the_attempts_folder_and_its_lines_say_it_all(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    assert ENGINE.working_folder(job) == job.attempt.root
+    assert ENGINE.at_end(1, job) == ()
+    assert ENGINE.check(job.recipe, job.member) == ()
 
 
 def test_a_run_without_validation_or_checkpoint_says_so(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.places import Places
+from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.record import RunRecord
 
 OnProgress = Callable[[str, int, int], None]
@@ -27,6 +29,23 @@ class StoreEntry:
     is_folder: bool
     size_bytes: int
     modified_at: datetime
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Whether some process really works on a run; where none does, why not, as far as the backend knows."""
+
+    alive: bool
+    reason: str = ""
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class StagedDataset:
+    """How jobs reach a dataset; ``sha256`` is its digest there, where staging gave it another."""
+
+    reference: str
+    sha256: str | None = None
 
 
 class Stores(Protocol):
@@ -48,6 +67,10 @@ class Stores(Protocol):
         """Write a file whole, in place of one that is there."""
         ...
 
+    def write_files(self, contents: Mapping[str, bytes]) -> None:
+        """Write several files whole; a reader who sees one of a store sees all of that store, where it can."""
+        ...
+
     def get(self, place: str, destination: Path, *, force: bool = False) -> int:
         """Copy a file or a folder out of a store; return its bytes. Replaces what is there only by ``force``."""
         ...
@@ -56,9 +79,17 @@ class Stores(Protocol):
         """Copy a file or a folder into a store; return its bytes. Replaces what is there only by ``force``."""
         ...
 
+    def remove(self, place: str) -> None:
+        """Remove a file, or a folder with all that is in it."""
+        ...
+
 
 class RunSlot(Protocol):
     """The sole right to work on one run, from its reservation until the spawned job ends."""
+
+    def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:
+        """Do all that can fail before the run is recorded; return the id of the run's app, where it gets one."""
+        ...
 
     def spawn(self, request: dict[str, Any], attempt: int) -> str:
         """Start the training job so that it outlives this process; return the id of the call."""
@@ -68,38 +99,51 @@ class RunSlot(Protocol):
 class Backend(Protocol):
     """One place where jobs run."""
 
-    @property
-    def name(self) -> str:
-        """The backend's name, as ``--backend`` takes it."""
-        ...
+    name: str
+    """The backend's name, as ``--backend`` takes it."""
+    poll_s: float
+    """How often it is fair to ask how a run stands."""
+    stops_on_interrupt: bool
+    """Whether Ctrl-C while following a run stops the run; else the run goes on by itself."""
+    stores: Stores
+    """The stores, as this machine reaches them."""
+    places: Places
+    """The folders that jobs see."""
 
-    @property
-    def stores(self) -> Stores:
-        """The stores, as this machine reaches them."""
-        ...
-
-    @property
-    def places(self) -> Places:
-        """The folders that jobs see."""
-        ...
-
-    def describe(self, gpu: str | None) -> str:
+    def describe(self, recipe: TrainRecipe) -> str:
         """Return, for the plan, what a run would run on."""
+        ...
+
+    def with_hardware(self, recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
+        """Return the recipe with the backend's own defaults; raise a usage error for what it cannot give."""
+        ...
+
+    def devices(self, recipe: TrainRecipe) -> int:
+        """Return how many processes a run trains with, one a device."""
         ...
 
     def require_ready(self) -> None:
         """Raise an error, with the command that mends it, where jobs could not start here."""
         ...
 
-    def local_path(self, reference: str) -> Path:
-        """Return where this machine can read a dataset that a place or a path names."""
+    def readable_path(self, reference: str) -> Path | None:
+        """Return where this machine reads a dataset; ``None`` where only a job can.
+
+        Raises *not found*, with the command that fills it, for an empty place.
+        """
         ...
 
-    def stage_dataset(self, reference: str) -> str:
-        """Make a dataset readable for jobs and return the reference that they use for it."""
+    def identify_model(self, name: str) -> FamilyMember:
+        """Return the member that the model in a folder or at a place belongs to; raise *not found* without one."""
         ...
 
-    def call(self, job: str, request: dict[str, Any], *, on_progress: OnProgress) -> dict[str, Any]:
+    def stage_dataset(self, reference: str) -> StagedDataset:
+        """Make a dataset readable for jobs and return how they reach it."""
+        ...
+
+    def call(
+        self, job: str, request: dict[str, Any], *, on_progress: OnProgress, gpu: str | None = None
+    ) -> dict[str, Any]:
         """Run a short job and return its result; an error that the user can mend is raised here as it was there."""
         ...
 
@@ -107,7 +151,7 @@ class Backend(Protocol):
         """Take the sole right to start run ``name``; raise a usage error while another process works on it."""
         ...
 
-    def is_alive(self, record: RunRecord) -> bool:
+    def pulse(self, record: RunRecord) -> Pulse:
         """Say whether some process really works on the run."""
         ...
 

@@ -13,18 +13,21 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ocrvl_modal import files, locks
-from ocrvl_modal.backends.base import OnProgress, RunSlot, StopKind, Stores
+from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
 from ocrvl_modal.backends.store_folder import FolderStores
-from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
+from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
+from ocrvl_modal.jobs.answers import read_answer
 from ocrvl_modal.jobs.progress import parse_progress
+from ocrvl_modal.models import FamilyMember, get_member, identify_folder
 from ocrvl_modal.places import Places, is_place
+from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.record import RunRecord, read_record
 
@@ -38,13 +41,16 @@ class LocalBackend:
     """Implements :class:`ocrvl_modal.backends.base.Backend` on this machine."""
 
     name = "local"
+    poll_s = 0.25
+    stops_on_interrupt = True
 
     def __init__(self, home: Path) -> None:
         self.places = Places.under(home)
         self.stores: Stores = FolderStores(self.places)
 
-    def describe(self, gpu: str | None) -> str:
+    def describe(self, recipe: TrainRecipe) -> str:
         """Return, for the plan, what this machine has."""
+        gpu = recipe.hardware.gpu
         found = visible_gpus()
         cores = f"{os.cpu_count() or 1} CPU cores"
         text = f"this machine: {', '.join(found)}" if found else f"this machine: {cores}, no GPU"
@@ -58,19 +64,39 @@ class LocalBackend:
                 f"training and reading on this machine need {', '.join(missing)}", "pip install 'ocrvl-modal[local]'"
             )
 
-    def local_path(self, reference: str) -> Path:
+    def with_hardware(self, recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:  # noqa: ARG002
+        """Return the recipe as it is: a run takes what this machine has."""
+        return recipe
+
+    def devices(self, recipe: TrainRecipe) -> int:
+        """Return how many processes a run trains with: one for each GPU that is seen, or one."""
+        return recipe.hardware.num_processes or max(1, len(visible_gpus()))
+
+    def readable_path(self, reference: str) -> Path:
         """Return where a dataset lies; raise *not found*, with the command that fills it, for an empty place."""
         path = self.places.resolve(reference)
         if is_place(reference) and not path.exists():
             raise not_found(f"there is no {reference} in the data store", _put_hint(reference))
         return path
 
-    def stage_dataset(self, reference: str) -> str:
-        """Return the dataset's reference as it is: jobs read it where it lies."""
-        path = self.local_path(reference)
-        return reference if is_place(reference) else str(path.absolute())
+    def identify_model(self, name: str) -> FamilyMember:
+        """Return the member that a model's folder belongs to."""
+        folder = self.places.resolve(name)
+        return identify_folder(folder) if folder.is_dir() else get_member(name)
 
-    def call(self, job: str, request: dict[str, Any], *, on_progress: OnProgress) -> dict[str, Any]:
+    def stage_dataset(self, reference: str) -> StagedDataset:
+        """Return the dataset's reference as it is: jobs read it where it lies."""
+        path = self.readable_path(reference)
+        return StagedDataset(reference if is_place(reference) else str(path.absolute()))
+
+    def call(
+        self,
+        job: str,
+        request: dict[str, Any],
+        *,
+        on_progress: OnProgress,
+        gpu: str | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Run a short job in a process of its own, so that what it loads goes when it ends."""
         self.require_ready()
         self.places.scratch.mkdir(parents=True, exist_ok=True)
@@ -103,9 +129,9 @@ class LocalBackend:
         finally:
             os.close(descriptor)
 
-    def is_alive(self, record: RunRecord) -> bool:
+    def pulse(self, record: RunRecord) -> Pulse:
         """Say whether the run's lock is held."""
-        return locks.is_held(RunLayout.of(self.places.outputs, record.name).lock)
+        return Pulse(locks.is_held(RunLayout.of(self.places.outputs, record.name).lock))
 
     def stop(self, record: RunRecord, kind: StopKind) -> None:
         """Signal the supervisor; it saves, then stops."""
@@ -134,6 +160,10 @@ class _LocalSlot:
         self._layout = layout
         self._places = places
         self._descriptor = descriptor
+
+    def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:  # noqa: ARG002
+        """Return nothing: a process of this machine needs no app."""
+        return ""
 
     def spawn(self, request: dict[str, Any], attempt: int) -> str:
         """Start the supervisor in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it."""
@@ -188,13 +218,7 @@ def _read_result(job: str, result_file: Path, code: int, last_lines: list[str]) 
         shown = "\n".join(last_lines)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         raise OcrvlError(f"the job '{job}' {how}\n{shown}".rstrip(), "try again; if it stays, report these lines")
-    answer: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise OcrvlError.from_dict(answer["error"])
-    if answer.get("interrupted"):
-        raise OcrvlError("interrupted", code=ExitCode.INTERRUPTED)
-    result: dict[str, Any] = answer["result"]
-    return result
+    return read_answer(json.loads(result_file.read_text(encoding="utf-8")))
 
 
 def _put_hint(reference: str) -> str:

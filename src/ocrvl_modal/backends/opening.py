@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ocrvl_modal.backends.base import Backend
-from ocrvl_modal.errors import usage_error
 from ocrvl_modal.settings import BackendChoice, choose_backend, home
 
 
@@ -13,11 +12,11 @@ def open_by_flag(flag: str | None) -> Backend:
 
 
 def open_backend(choice: BackendChoice) -> Backend:
-    """Return the chosen backend; raise a usage error for one that this version cannot use."""
+    """Return the chosen backend; raise an error where it is Modal, and Modal does not let us in."""
     if choice.name == "modal":
-        raise usage_error(
-            f"this version of ocrvl cannot run on Modal yet (chosen because of: {choice.because})", "--backend local"
-        )
+        from ocrvl_modal.backends.modal import ModalBackend
+
+        return ModalBackend()
     from ocrvl_modal.backends.local import LocalBackend
 
     return LocalBackend(home())

@@ -9,15 +9,16 @@ from typing import Any
 
 from ocrvl_modal import files
 from ocrvl_modal.backends.base import Backend, OnProgress
+from ocrvl_modal.backends.checking import Demands, check_datasets
+from ocrvl_modal.backends.reading import locate_model
 from ocrvl_modal.backends.runs_view import find_run, load_recipe, load_run, place_of
 from ocrvl_modal.backends.submission import Submission
 from ocrvl_modal.configs import find_recipe
-from ocrvl_modal.data.checks import DatasetReport, check_dataset, overlap
-from ocrvl_modal.engines.tokens import token_counter
+from ocrvl_modal.data.checks import DatasetReport
+from ocrvl_modal.engines import get_engine
 from ocrvl_modal.errors import not_found, usage_error
-from ocrvl_modal.gpus import visible_gpus
-from ocrvl_modal.jobs.download import has_other_revision, model_folder, model_path, model_place
-from ocrvl_modal.models import FAMILY_FILE, FamilyMember, check_pairing, find_member, member_of
+from ocrvl_modal.jobs.download import has_other_revision, model_place
+from ocrvl_modal.models import FAMILY_FILE, FamilyMember, check_pairing, default_engine, find_member, get_member
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
 from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recipe_from
@@ -76,8 +77,9 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
     recipe = recipe_from(written, asked.sets, family=member)
     # A run keeps to the data that it was begun with, whatever has come to lie beside it since.
     recipe, notes = (recipe, ()) if goes_on else _with_held_out_beside(recipe, backend)
-    recipe = _with_engine(recipe, member)
-    recipe = _with_places(recipe)
+    recipe = _with_engine(recipe, member, backend)
+    notes += get_engine(recipe.engine).check(recipe, member)
+    recipe = backend.with_hardware(_with_places(recipe), member)
     if recipe.output_dir and not (begun and begun.output_dir == recipe.output_dir):
         _require_free(recipe.output_dir, backend)
     return Resolved(asked.name or _new_name(recipe, member), recipe, member, notes)
@@ -86,31 +88,17 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
 def check(resolved: Resolved, backend: Backend, on_progress: OnProgress) -> CheckedData:
     """Check every dataset that the recipe names; raise a data error where one must not be trained on or scored."""
     recipe, member = resolved.recipe, resolved.member
-    # Where the model's own tokenizer is here already; the trainer counts again in any case.
-    count_tokens = token_counter(model_path(backend.places, recipe.model.name))
-    pixels = member.pixels.within(recipe.pixels.minimum, recipe.pixels.maximum)
-
-    def report(reference: str | None) -> DatasetReport | None:
-        if reference is None:
-            return None
-        found = check_dataset(
-            backend.local_path(reference),
-            prompts=[*member.prompts.values(), *recipe.data.extra_prompts],
-            pixels=pixels,
-            max_seq_len=recipe.data.max_seq_len,
-            count_tokens=count_tokens,
-            on_progress=on_progress,
-        )
-        found.raise_if_invalid()
-        return found
-
-    train = report(recipe.data.train)
-    assert train is not None
-    held_out = [report(recipe.data.validation), report(recipe.data.test)]
-    warnings = list(train.warnings)
-    for other in held_out:
-        warnings += overlap(train, other) if other else []
-    return CheckedData(train, held_out[0], tuple(warnings))
+    demands = Demands(
+        model=recipe.model.name,
+        prompts=(*member.prompts.values(), *recipe.data.extra_prompts),
+        pixels=member.pixels.within(recipe.pixels.minimum, recipe.pixels.maximum),
+        max_seq_len=recipe.data.max_seq_len,
+    )
+    reports, overlaps = check_datasets(backend, _datasets(recipe), demands, on_progress)
+    for report in reports.values():
+        report.raise_if_invalid()
+    train = reports["train"]
+    return CheckedData(train, reports.get("validation"), (*train.warnings, *overlaps))
 
 
 def plan(resolved: Resolved, checked: CheckedData, backend: Backend) -> TrainPlan:
@@ -122,10 +110,10 @@ def plan(resolved: Resolved, checked: CheckedData, backend: Backend) -> TrainPla
         resolved.member,
         run=resolved.name,
         backend=backend.name,
-        hardware=backend.describe(resolved.recipe.hardware.gpu),
+        hardware=backend.describe(resolved.recipe),
         train=DatasetSize(train.samples, tokens, train.sequence_tokens_max),
         validation_samples=validation.samples if validation else 0,
-        devices=resolved.recipe.hardware.num_processes or max(1, len(visible_gpus())),
+        devices=backend.devices(resolved.recipe),
     )
 
 
@@ -133,7 +121,7 @@ def missing_model(resolved: Resolved, backend: Backend) -> FamilyMember | None:
     """Return the base model where it has yet to come into the models store; ``None`` where it is there."""
     member = find_member(resolved.recipe.model.name)
     if member is None:
-        model_folder(backend.places, resolved.recipe.model.name)
+        locate_model(backend, resolved.recipe.model.name)
         return None
     place = model_place(member)
     if not backend.stores.exists(f"{place}/config.json"):
@@ -145,14 +133,19 @@ def missing_model(resolved: Resolved, backend: Backend) -> FamilyMember | None:
     return member if other else None
 
 
-def stage(resolved: Resolved, backend: Backend, say: Callable[[str], None], on_progress: OnProgress) -> Resolved:
-    """Make datasets and base model present in the stores; return the recipe as jobs read it there."""
-    recipe = _with_staged_data(resolved.recipe, backend)
+def stage(
+    resolved: Resolved, checked: CheckedData, backend: Backend, say: Callable[[str], None], on_progress: OnProgress
+) -> tuple[Resolved, CheckedData]:
+    """Make datasets and base model present in the stores; return recipe and checked data as jobs find them there."""
+    staged = {split: backend.stage_dataset(reference) for split, reference in _datasets(resolved.recipe).items()}
+    data = resolved.recipe.data.model_copy(update={split: found.reference for split, found in staged.items()})
+    recipe = resolved.recipe.model_copy(update={"data": data})
+    train = replace(checked.train, sha256=staged["train"].sha256 or checked.train.sha256)
     member = missing_model(resolved, backend)
     if member is not None:
         say(f"{'fetching' if member.repository else 'making'} {member.title} into the models store")
         backend.call("download", {"model": member.name, "revision": recipe.model.revision}, on_progress=on_progress)
-    return replace(resolved, recipe=recipe)
+    return replace(resolved, recipe=recipe), replace(checked, train=train)
 
 
 def submission(
@@ -161,10 +154,17 @@ def submission(
     """Return what :func:`ocrvl_modal.backends.submission.submit` takes."""
     return Submission(
         recipe=resolved.recipe,
+        member=resolved.member,
         plan=planned,
         dataset_sha256=checked.train.sha256,
         resume_from=find_checkpoint(backend, resolved.name, asked.resume_from) if asked.resume_from else None,
     )
+
+
+def _datasets(recipe: TrainRecipe) -> dict[str, str]:
+    """Return the datasets that a recipe names, by split, the training data first."""
+    named = {split: getattr(recipe.data, split) for split in ("train", "validation", "test")}
+    return {split: reference for split, reference in named.items() if reference}
 
 
 def find_checkpoint(backend: Backend, name: str, reference: str) -> str:
@@ -236,7 +236,9 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: str) -> None:
 
 
 def _member(recipe: TrainRecipe, backend: Backend) -> FamilyMember:
-    return member_of(recipe.model.name, model_path(backend.places, recipe.model.name), recipe.model.family)
+    if recipe.model.family:
+        return get_member(recipe.model.family)
+    return find_member(recipe.model.name) or backend.identify_model(recipe.model.name)
 
 
 def _with_held_out_beside(recipe: TrainRecipe, backend: Backend) -> tuple[TrainRecipe, tuple[str, ...]]:
@@ -258,14 +260,8 @@ def _is_there(backend: Backend, reference: str) -> bool:
     return backend.stores.exists(reference) if is_place(reference) else Path(reference).is_file()
 
 
-def _with_staged_data(recipe: TrainRecipe, backend: Backend) -> TrainRecipe:
-    named = {split: getattr(recipe.data, split) for split in ("train", "validation", "test")}
-    staged = {split: backend.stage_dataset(reference) for split, reference in named.items() if reference}
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=staged)})
-
-
-def _with_engine(recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
-    engine = "transformers" if recipe.engine == "auto" else recipe.engine
+def _with_engine(recipe: TrainRecipe, member: FamilyMember, backend: Backend) -> TrainRecipe:
+    engine = default_engine(member, recipe.method, backend.name) if recipe.engine == "auto" else recipe.engine
     check_pairing(member, engine, recipe.method)
     return recipe.model_copy(update={"engine": engine})
 
@@ -284,7 +280,8 @@ def _with_places(recipe: TrainRecipe) -> TrainRecipe:
 
 
 def _require_free(output_dir: str, backend: Backend) -> None:
-    if not files.is_vacant(backend.places.resolve(output_dir)):
+    taken = backend.stores.exists(output_dir) if is_place(output_dir) else not files.is_vacant(Path(output_dir))
+    if taken:
         raise usage_error(f"--output-dir {output_dir} is there, and not empty", "name another folder")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ocrvl_modal.backends.base import Backend
+from ocrvl_modal.backends.base import Backend, Pulse
 from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found
 from ocrvl_modal.places import Places
 from ocrvl_modal.recipes import TrainRecipe, check_name, parse_recipe
@@ -17,7 +17,6 @@ from ocrvl_modal.runs.record import ACTIVE, RunRecord, State, parse_record
 
 OUTPUTS = "/outputs"
 _GONE = "its process is gone"
-_POLL_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -25,20 +24,25 @@ class RunView:
     """A run's record, and the state that it is truly in: a record that claims work nobody does is *interrupted*."""
 
     record: RunRecord
-    alive: bool
+    pulse: Pulse
+
+    @property
+    def alive(self) -> bool:
+        """Whether some process works on the run."""
+        return self.pulse.alive
 
     @property
     def state(self) -> State:
         """The state to show."""
         if self.record.state in ACTIVE and not self.alive:
-            return "interrupted"
+            return "cancelled" if self.pulse.cancelled else "interrupted"
         return self.record.state
 
     @property
     def reason(self) -> str:
         """Why the run is not going on, in words; empty while it is, or when it is done."""
         if self.record.state in ACTIVE and not self.alive:
-            return f"{_GONE} (it was {self.record.state})"
+            return f"{self.pulse.reason or _GONE} (it was {self.record.state})"
         if self.record.error:
             return self.record.error.message
         attempt = self.record.attempt
@@ -97,12 +101,12 @@ def _settled_view(backend: Backend, place: str) -> RunView:
     """Read the record after asking who is alive: one that ended in between has written its end by then."""
     record = parse_record(backend.stores.read_bytes(place), place)
     if record.state not in ACTIVE:
-        return RunView(record, alive=False)
-    alive = backend.is_alive(record)
+        return RunView(record, Pulse(alive=False))
+    pulse = backend.pulse(record)
     record = parse_record(backend.stores.read_bytes(place), place)
-    if record.state in ACTIVE and not alive:
+    if record.state in ACTIVE and not pulse.alive:
         record = _with_last_step(backend, record)
-    return RunView(record, alive)
+    return RunView(record, pulse)
 
 
 def _with_last_step(backend: Backend, record: RunRecord) -> RunRecord:
@@ -155,7 +159,7 @@ def log_lines(backend: Backend, name: str, attempt: int | None = None, *, follow
             if rest:
                 yield rest.decode("utf-8", errors="replace")
             return
-        time.sleep(_POLL_S)
+        time.sleep(backend.poll_s)
 
 
 def log_place(places: Places, name: str, attempt: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -50,6 +51,20 @@ class FolderStores:
     def write_bytes(self, place: str, data: bytes) -> None:
         """Write a file whole, in place of one that is there."""
         files.write_bytes(self._path(place), data)
+
+    def write_files(self, contents: Mapping[str, bytes]) -> None:
+        """Write several files, each whole, in their order."""
+        for place, data in contents.items():
+            self.write_bytes(place, data)
+
+    def remove(self, place: str) -> None:
+        """Remove a file, or a folder with all that is in it."""
+        path = self._path(place)
+        self._require(path, place)
+        if path.is_dir():
+            files.remove_folder(path)
+        else:
+            path.unlink()
 
     def get(self, place: str, destination: Path, *, force: bool = False) -> int:
         """Copy a file or a folder out of a store; return its bytes."""

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import uuid4
 
 from ocrvl_modal._version import __version__
 from ocrvl_modal.backends.base import Backend
 from ocrvl_modal.backends.runs_view import place_of
-from ocrvl_modal.errors import data_error, usage_error
+from ocrvl_modal.errors import OcrvlError, data_error, usage_error
+from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.recipes import TrainRecipe, dump_recipe, flatten, parse_recipe
 from ocrvl_modal.runs.record import (
-    ACTIVE,
     Attempt,
     ErrorNote,
     RunRecord,
+    close_dead_attempt,
     now,
     parse_record,
     with_state,
 )
 
-_MAY_CHANGE = ("limits.", "tracking.", "checkpoint.", "evaluation.", "hardware.gpu", "output_dir", "secrets")
+_MAY_CHANGE = (
+    "limits.",
+    "tracking.",
+    "checkpoint.",
+    "evaluation.",
+    "hardware.gpu",
+    "hardware.cpu",
+    "hardware.memory_gib",
+    "output_dir",
+    "secrets",
+)
 """Recipe keys that do not alter what is learned, and so may differ when a run goes on."""
 
 
@@ -30,12 +43,13 @@ class Submission:
     """What is to be run: the resolved recipe, its plan, and the dataset's digest."""
 
     recipe: TrainRecipe
+    member: FamilyMember
     plan: TrainPlan
     dataset_sha256: str
     resume_from: str | None = None
 
 
-def submit(backend: Backend, submission: Submission) -> RunRecord:
+def submit(backend: Backend, submission: Submission, say: Callable[[str], None]) -> RunRecord:
     """Record the run and start its job; return the record as it was when the job started.
 
     A run that is done stays as it is, and its record is returned. Raises a usage error while another process works on
@@ -49,12 +63,14 @@ def submit(backend: Backend, submission: Submission) -> RunRecord:
             _require_same_lesson(backend, before, submission)
             return before
         record = _new_record(backend, submission) if before is None else _going_on(backend, before, submission)
-        attempt = Attempt(number=len(record.attempts) + 1, started_at=now())
-        record = record.model_copy(update={"attempts": (*record.attempts, attempt)})
+        app_id = slot.prepare(submission.recipe, submission.member, say)
+        attempt = Attempt(number=len(record.attempts) + 1, started_at=now(), app_id=app_id)
+        start_id = uuid4().hex
+        record = record.model_copy(update={"attempts": (*record.attempts, attempt), "start_id": start_id})
         _write(backend, name, submission, record)
         try:
-            slot.spawn({"name": name, "resume_from": resume_from}, attempt.number)
-        except OSError as error:
+            slot.spawn({"name": name, "resume_from": resume_from, "start_id": start_id}, attempt.number)
+        except (OSError, OcrvlError) as error:
             _write_record(backend, _never_started(record, error))
             raise
     return record
@@ -128,23 +144,6 @@ def _own_checkpoint(before: RunRecord, resume_from: str | None) -> str | None:
     )
 
 
-def close_dead_attempt(record: RunRecord) -> RunRecord:
-    """Return the record with its newest attempt ended, where its process died before it could say so."""
-    if record.state not in ACTIVE:
-        return record
-    attempt = record.attempt
-    if attempt is not None and attempt.ended_at is None:
-        died = attempt.model_copy(
-            update={
-                "ended_at": record.heartbeat_at or record.updated_at,
-                "ended_as": "interrupted",
-                "reason": f"its process died while {record.state}",
-            }
-        )
-        record = record.model_copy(update={"attempts": (*record.attempts[:-1], died)})
-    return with_state(record, "interrupted")
-
-
 def _require_same_lesson(backend: Backend, before: RunRecord, submission: Submission) -> None:
     text = backend.stores.read_bytes(place_of(before.name, "recipe.yaml"))
     earlier, wanted = flatten(parse_recipe(text, place_of(before.name, "recipe.yaml"))), flatten(submission.recipe)
@@ -166,17 +165,21 @@ def _require_same_lesson(backend: Backend, before: RunRecord, submission: Submis
 
 
 def _write(backend: Backend, name: str, submission: Submission, record: RunRecord) -> None:
-    backend.stores.write_bytes(place_of(name, "recipe.yaml"), dump_recipe(submission.recipe).encode())
-    backend.stores.write_bytes(place_of(name, "plan.json"), submission.plan.model_dump_json(indent=2).encode())
-    _write_record(backend, record)
+    contents = {
+        "recipe.yaml": dump_recipe(submission.recipe),
+        "plan.json": submission.plan.model_dump_json(indent=2),
+        "run.json": record.model_dump_json(indent=2),
+    }
+    backend.stores.write_files({place_of(name, file): text.encode() for file, text in contents.items()})
 
 
 def _write_record(backend: Backend, record: RunRecord) -> None:
     backend.stores.write_bytes(place_of(record.name, "run.json"), record.model_dump_json(indent=2).encode())
 
 
-def _never_started(record: RunRecord, error: OSError) -> RunRecord:
-    note = ErrorNote(code="failed", message=f"its process could not be started: {error.strerror}")
+def _never_started(record: RunRecord, error: OSError | OcrvlError) -> RunRecord:
+    why = error.message if isinstance(error, OcrvlError) else error.strerror
+    note = ErrorNote(code="failed", message=f"it could not be started: {why}")
     *before, attempt = record.attempts
     ended = attempt.model_copy(update={"ended_at": now(), "ended_as": "failed", "reason": note.message})
     return with_state(record, "failed", error=note, attempts=(*before, ended))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from ocrvl_modal import files
-from ocrvl_modal.errors import OcrvlError, RunCancelled, of_the_system
-
-JOBS = ("download", "evaluate", "export", "infer", "train")
+from ocrvl_modal.errors import RunCancelled
+from ocrvl_modal.jobs.answers import JOBS, answer_of
 
 
 def main() -> int:
@@ -29,24 +26,12 @@ def main() -> int:
     if options.result:
         _end_with_the_caller()
     request = json.loads(options.request.read_text(encoding="utf-8"))
-    answer = _run(options.job, request)
+    answer = answer_of(options.job, request)
     if options.result:
         files.write_json(options.result, answer)
     elif "error" in answer:
         print(answer["error"]["message"], answer["error"]["hint"], sep="\n", file=sys.stderr)
     return 0 if "result" in answer else 1
-
-
-def _run(job: str, request: dict[str, Any]) -> dict[str, Any]:
-    try:
-        result = importlib.import_module(f"ocrvl_modal.jobs.{job}").run(request)
-    except OcrvlError as error:
-        return {"error": error.to_dict()}
-    except OSError as error:
-        return {"error": of_the_system(error).to_dict()}
-    except (KeyboardInterrupt, RunCancelled):
-        return {"interrupted": True}
-    return {"result": result}
 
 
 def _listen_for_signals() -> None:

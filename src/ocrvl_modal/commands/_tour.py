@@ -124,15 +124,15 @@ class Tour:
             raise
 
     def _train(self, resolved: Resolved, checked: CheckedData, planned: TrainPlan) -> Training:
-        wanted = Submission(resolved.recipe, planned, checked.train.sha256)
-        submit(self.backend, wanted)
+        wanted = Submission(resolved.recipe, resolved.member, planned, checked.train.sha256)
+        submit(self.backend, wanted, self.out.note)
         enough = round(planned.max_steps * _SHARE_BEFORE_THE_KILL)
         view = follow(self.backend, self.name, self.out, until=lambda view: view.ended or self.last_step() >= enough)
         self._require(view, view.alive)
         kill_run(self.backend.places, view.record)
         killed_at = self.last_step()
         self._tell_of_the_kill(killed_at)
-        submit(self.backend, wanted)
+        submit(self.backend, wanted, self.out.note)
         view = follow(self.backend, self.name, self.out)
         self._require(view, view.state == "done")
         attempt = view.record.attempt

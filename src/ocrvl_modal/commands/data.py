@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,25 +48,24 @@ def check(
     Example:
       ocrvl data check digits/train.jsonl --model tiny
     """
-    from ocrvl_modal.data.checks import check_dataset
+    from ocrvl_modal.backends import open_by_flag
+    from ocrvl_modal.backends.checking import Demands, check_datasets
+    from ocrvl_modal.backends.local import LocalBackend
     from ocrvl_modal.models import DEFAULT_MODEL
     from ocrvl_modal.output import Output
+    from ocrvl_modal.places import is_place
     from ocrvl_modal.recipes import recipe_from
+    from ocrvl_modal.settings import home
 
     out = Output.of("data check", json=json, quiet=quiet)
-    file = locate_dataset(path, backend)
+    place = open_by_flag(backend) if is_place(path) or backend else LocalBackend(home())
     model = model or DEFAULT_MODEL
     member = find_family_member(model)
     limit = max_seq_len or recipe_from({"model": {"name": model}}, family=member).data.max_seq_len
+    demands = Demands(model, (*member.prompts.values(), *(extra_prompt or [])), member.pixels, limit)
     with out.progress() as on_progress:
-        report = check_dataset(
-            file,
-            prompts=[*member.prompts.values(), *(extra_prompt or [])],
-            pixels=member.pixels,
-            max_seq_len=limit,
-            count_tokens=find_token_counter(model),
-            on_progress=on_progress,
-        )
+        reports, _ = check_datasets(place, {"train": path}, demands, on_progress)
+    report = reports["train"]
     for warning in report.warnings:
         out.warn(warning)
     out.finish(
@@ -121,29 +119,11 @@ def synth(
     )
 
 
-def locate_dataset(reference: str, backend: str | None = None) -> Path:
-    """Return where the dataset file that the user named can be read."""
-    from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.places import is_place
-
-    return open_by_flag(backend).local_path(reference) if is_place(reference) else Path(reference)
-
-
 def find_family_member(model: str) -> FamilyMember:
     """Return the member that a name, or the folder of a model, stands for."""
     from ocrvl_modal.models import member_of
 
     return member_of(model, _resolve(model))
-
-
-def find_token_counter(model: str) -> Callable[[str], int] | None:
-    """Return how the model counts tokens, where its tokenizer is on this machine already."""
-    from ocrvl_modal.engines.tokens import token_counter
-    from ocrvl_modal.jobs.download import model_path
-    from ocrvl_modal.places import Places
-    from ocrvl_modal.settings import home
-
-    return token_counter(model_path(Places.under(home()), model))
 
 
 def show_report(report: DatasetReport, max_seq_len: int) -> list[Any]:

@@ -79,7 +79,7 @@ def _choose_data(place: Backend, name: str, recipe: TrainRecipe, data: str | Non
         )
     if not data and not recipe.data.test:
         output.note(f"the run has no data.test: scoring on its data.validation, {chosen}")
-    staged = place.stage_dataset(chosen)
+    staged = place.stage_dataset(chosen).reference
     if recipe.data.train and _same_file(place, staged, recipe.data.train):
         output.warn(
             f"{chosen} is what run '{name}' was TRAINED on: the scores say what the model remembers, and nothing of"
@@ -91,8 +91,8 @@ def _choose_data(place: Backend, name: str, recipe: TrainRecipe, data: str | Non
 def _same_file(place: Backend, one: str, other: str) -> bool:
     if one == other:
         return True
-    first, second = (place.places.resolve(reference) for reference in (one, other))
-    return first.exists() and second.exists() and first.samefile(second)
+    first, second = (place.readable_path(reference) for reference in (one, other))
+    return bool(first and second and first.exists() and second.exists() and first.samefile(second))
 
 
 def _suite(data: str) -> str:

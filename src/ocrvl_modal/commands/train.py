@@ -101,8 +101,8 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
         out.confirm("Start it?", yes=yes)
     place.require_ready()
     with out.progress() as on_progress:
-        resolved = preparation.stage(resolved, place, out.note, on_progress)
-    record = submit(place, preparation.submission(resolved, checked, planned, asked, place))
+        resolved, checked = preparation.stage(resolved, checked, place, out.note, on_progress)
+    record = submit(place, preparation.submission(resolved, checked, planned, asked, place), out.note)
     if record.state == "done":
         out.note(f"run '{record.name}' is done already; nothing is left to do")
     if detach:
@@ -124,13 +124,20 @@ def open_chosen_backend(flag: str | None, out: Output) -> Backend:
 
 
 def follow_to_the_end(place: Backend, name: str, out: Output) -> RunView:
-    """Follow a run; on Ctrl-C have it save and stop, and leave it alone on the second."""
+    """Follow a run; on Ctrl-C have it save and stop, and leave it alone on the second.
+
+    A run that does not depend on this machine is left alone on the first.
+    """
     from ocrvl_modal.backends.runs_view import load_run
     from ocrvl_modal.report.follow import follow
 
     try:
         return follow(place, name, out)
     except KeyboardInterrupt:
+        if not place.stops_on_interrupt:
+            raise OcrvlError(
+                f"run '{name}' goes on by itself", f"ocrvl runs stop {name} stops it", ExitCode.INTERRUPTED
+            ) from None
         out.note(f"saving a checkpoint and stopping '{name}' (Ctrl-C again: leave it to itself)")
         place.stop(load_run(place, name).record, "interrupt")
         return follow(place, name, out)

@@ -109,6 +109,24 @@ class DatasetReport:
             "warnings": list(self.warnings),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DatasetReport:
+        """Rebuild a report from :meth:`to_dict`; which images were decoded does not travel."""
+        return cls(
+            path=Path(data["path"]),
+            sha256=data["sha256"],
+            rows=data["rows"],
+            samples=data["samples"],
+            by_prompt=data["by_prompt"],
+            vision_tokens=Extent(**data["vision_tokens"]),
+            target_characters=Extent(**data["target_characters"]),
+            sequence_tokens_max=data["sequence_tokens_max"],
+            tokens_counted=data["tokens_counted"],
+            problems=tuple(Problem(**problem) for problem in data["problems"]),
+            warnings=tuple(data["warnings"]),
+            images={},
+        )
+
 
 @dataclass(frozen=True)
 class _Image:

@@ -9,11 +9,17 @@ ENGINE_NAMES = ("transformers", "paddleformers", "erniekit")
 
 
 def get_engine(name: str) -> Engine:
-    """Return the engine called ``name``; raise a usage error for one that is unknown or not built in yet."""
+    """Return a fresh engine of that name; raise a usage error for one that is unknown."""
     if name == "transformers":
         from ocrvl_modal.engines.transformers import TransformersEngine
 
         return TransformersEngine()
-    if name in ENGINE_NAMES:
-        raise usage_error(f"this version of ocrvl cannot run the engine '{name}' yet", "--engine transformers")
+    if name == "paddleformers":
+        from ocrvl_modal.engines.paddleformers import PaddleFormersEngine
+
+        return PaddleFormersEngine()
+    if name == "erniekit":
+        from ocrvl_modal.engines.erniekit import ErnieKitEngine
+
+        return ErnieKitEngine()
     raise usage_error(f"there is no engine named '{name}'", did_you_mean(name, ENGINE_NAMES))

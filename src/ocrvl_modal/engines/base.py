@@ -20,8 +20,9 @@ class EngineJob:
     """All that an engine needs to know of one attempt.
 
     ``train`` and ``validation`` are JSONL files on this machine, checked before; ``checkpoints`` is the folder in
-    which ``checkpoint-<step>`` folders appear, each whole when it gets its name; ``resume_from`` is a complete
-    checkpoint, or ``None`` to begin from the weights in ``model``.
+    which ``checkpoint-<step>`` folders appear; ``resume_from`` is a complete checkpoint, or ``None`` to begin from the
+    weights in ``model``, which belong to the store and must not be written to. ``scratch`` is an empty folder on the
+    local disk that goes when the attempt ends.
     """
 
     recipe: TrainRecipe
@@ -34,6 +35,12 @@ class EngineJob:
     attempt: AttemptLayout
     checkpoints: Path
     resume_from: Path | None
+    scratch: Path
+
+    @property
+    def worker_logs(self) -> Path:
+        """Where the engine's processes may keep logs of their own: a flood of them is noticed, and they go with it."""
+        return self.scratch / "logs"
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class EvaluationLogged:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """A checkpoint folder has got its name, with all its files in place."""
+    """A checkpoint folder is there with all its files in place; the engine will not touch it again."""
 
     step: int
     folder: Path
@@ -73,12 +80,19 @@ EngineEvent = StepLogged | EvaluationLogged | CheckpointSaved | EngineFailed
 
 
 class Engine(Protocol):
-    """One trainer. It runs in a child process; these methods run in the supervisor and import nothing heavy."""
+    """One trainer. It runs in a child process; these methods run in the supervisor and import nothing heavy.
+
+    An engine object serves one attempt, so it may remember what earlier lines said.
+    """
 
     name: str
 
+    def check(self, recipe: TrainRecipe, member: FamilyMember) -> tuple[str, ...]:
+        """Return what of the recipe this engine leaves out, as warnings; raise a usage error for what it cannot do."""
+        ...
+
     def write_config(self, job: EngineJob) -> Path:
-        """Write the engine's own configuration into the attempt's folder and return its path."""
+        """Write the engine's own configuration into the attempt's folder, and what it needs beside it; return it."""
         ...
 
     def command(self, job: EngineJob, config: Path) -> list[str]:
@@ -89,10 +103,14 @@ class Engine(Protocol):
         """Return the variables that the engine needs beside those that it inherits."""
         ...
 
-    def read_line(self, line: str, job: EngineJob) -> EngineEvent | None:
-        """Return what a line of the engine's output means, or ``None`` for a line that means nothing to us."""
+    def working_folder(self, job: EngineJob) -> Path:
+        """Return the folder that the engine is started in."""
         ...
 
-    def weights_of(self, checkpoint: Path) -> list[Path]:
-        """Return the files of a finished checkpoint that hold tuned weights, in the safetensors format."""
+    def read_line(self, line: str, job: EngineJob) -> tuple[EngineEvent, ...]:
+        """Return what a line of the engine's output means; nothing for a line that means nothing to us."""
+        ...
+
+    def at_end(self, code: int, job: EngineJob) -> tuple[EngineEvent, ...]:
+        """Return what the end of the engine's process, with its exit code, means beyond its lines."""
         ...

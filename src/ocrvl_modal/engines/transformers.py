@@ -17,15 +17,22 @@ from ocrvl_modal.engines.base import (
 from ocrvl_modal.engines.trainer import lines
 from ocrvl_modal.engines.trainer.config import PROMPT, PixelsConfig, ScheduleConfig, TrainerConfig, write_config
 from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
+from ocrvl_modal.errors import usage_error
 from ocrvl_modal.gpus import visible_gpus
-
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+from ocrvl_modal.models import FamilyMember
+from ocrvl_modal.recipes import TrainRecipe
 
 
 class TransformersEngine:
     """See :class:`ocrvl_modal.engines.base.Engine`."""
 
     name = "transformers"
+
+    def check(self, recipe: TrainRecipe, member: FamilyMember) -> tuple[str, ...]:  # noqa: ARG002 - it trains all
+        """Return nothing: every key of a recipe is obeyed but one, which is refused."""
+        if recipe.data.augmentation:
+            raise usage_error("the transformers engine trains on images as they are", "--set data.augmentation=false")
+        return ()
 
     def write_config(self, job: EngineJob) -> Path:
         """Write ``engine.yaml`` with every value resolved."""
@@ -49,26 +56,29 @@ class TransformersEngine:
             SUPERVISOR_VARIABLE: str(os.getpid()),
         }
 
-    def read_line(self, line: str, job: EngineJob) -> EngineEvent | None:
+    def working_folder(self, job: EngineJob) -> Path:
+        """Return the attempt's folder; the trainer writes nothing into it by itself."""
+        return job.attempt.root
+
+    def read_line(self, line: str, job: EngineJob) -> tuple[EngineEvent, ...]:
         """Return the event that a line of the trainer's output tells."""
         if (step := lines.parse_saved(line)) is not None:
-            return CheckpointSaved(step, job.checkpoints / f"checkpoint-{step}")
+            return (CheckpointSaved(step, job.checkpoints / f"checkpoint-{step}"),)
         if error := lines.parse_error(line):
-            return EngineFailed(error)
+            return (EngineFailed(error),)
         values = lines.parse_values(line)
         if not values or "global_step" not in values:
-            return None
+            return ()
         step = int(values.pop("global_step"))
         if "eval_loss" in values:
-            return EvaluationLogged(step, values["eval_loss"])
+            return (EvaluationLogged(step, values["eval_loss"]),)
         if "loss" in values and "learning_rate" in values:
-            return StepLogged(step, values.pop("loss"), values.pop("learning_rate"), values)
-        return None
+            return (StepLogged(step, values.pop("loss"), values.pop("learning_rate"), values),)
+        return ()
 
-    def weights_of(self, checkpoint: Path) -> list[Path]:
-        """Return the adapter's file, or those of the whole model."""
-        adapter = checkpoint / _ADAPTER_WEIGHTS
-        return [adapter] if adapter.is_file() else sorted(checkpoint.glob("model*.safetensors"))
+    def at_end(self, code: int, job: EngineJob) -> tuple[EngineEvent, ...]:  # noqa: ARG002 - the lines say it all
+        """Return nothing."""
+        return ()
 
 
 def _config(job: EngineJob) -> TrainerConfig:

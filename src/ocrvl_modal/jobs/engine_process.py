@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ocrvl_modal import files, locks
 from ocrvl_modal.errors import OcrvlError
+from ocrvl_modal.jobs.process_marks import MARK, kill_marked
 
 _KILL_WAIT_S = 15.0
 _DRAIN_WAIT_S = 5.0
@@ -23,8 +24,9 @@ def end_leftover_engine(lock: Path, group: Path) -> int:
     """End an engine that outlived its supervisor, and return the lock that its successor inherits.
 
     While any process of the earlier engine lives, the lock is held, so the process group that it wrote down cannot
-    have been given to somebody else.
+    have been given to somebody else. A worker that closed the lock is found by its mark.
     """
+    kill_marked(str(group.absolute()))
     descriptor = locks.acquire(lock)
     if descriptor is None:
         with contextlib.suppress(OSError, ValueError):
@@ -50,13 +52,14 @@ class EngineProcess:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], working_folder: Path, group: Path, lock: int
     ) -> None:
+        self._mark = str(group.absolute())
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=working_folder,
-            env=dict(environment),
+            env={**environment, MARK: self._mark},
             pass_fds=(lock,),
             start_new_session=True,
             text=True,
@@ -102,8 +105,9 @@ class EngineProcess:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End all its processes at once."""
+        """End all its processes at once, wherever they went."""
         self._signal(signal.SIGKILL)
+        kill_marked(self._mark)
 
     def wait(self) -> int:
         """Wait for its end and return its exit code; negative: the signal that killed it."""
@@ -118,7 +122,7 @@ class EngineProcess:
         A process that has left the group may still hold the pipe open, and print; nobody listens to it for long.
         """
         if self._drained_by is None:
-            self._signal(signal.SIGKILL)
+            self.kill()
             self._drained_by = time.monotonic() + _DRAIN_WAIT_S
         elif time.monotonic() > self._drained_by:
             self._deaf.set()

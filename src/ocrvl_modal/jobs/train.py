@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE, EngineJob
 from ocrvl_modal.engines.export import export_model
 from ocrvl_modal.engines.prompt_identity import check_prompt_identity
-from ocrvl_modal.errors import OcrvlError, RunCancelled, data_error, not_found, of_the_system, usage_error
+from ocrvl_modal.errors import OcrvlError, data_error, not_found, of_the_system, usage_error
 from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
+from ocrvl_modal.jobs.host import Host
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, member_of
@@ -30,9 +32,22 @@ from ocrvl_modal.runs import checkpoints
 from ocrvl_modal.runs.checkpoints import Checkpoint
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import MetricsLog
-from ocrvl_modal.runs.record import ACTIVE, Cost, ErrorNote, RecordWriter, State, read_record
+from ocrvl_modal.runs.record import (
+    ACTIVE,
+    DIED,
+    Attempt,
+    Cost,
+    ErrorNote,
+    RecordWriter,
+    State,
+    close_dead_attempt,
+    now,
+    read_record,
+    with_state,
+)
 
 _RESERVE_BYTES = 1 << 18
+_DEATHS_IN_A_ROW = 3
 
 
 class TrainRequest(BaseModel):
@@ -43,16 +58,27 @@ class TrainRequest(BaseModel):
     places: Places
     name: str
     resume_from: str | None = None
+    start_id: str = ""
 
 
-def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Work on a run until it is done, or until something ends the attempt; the record always says which."""
-    attempt = _Attempt(TrainRequest.model_validate(request))
+def run(request: dict[str, Any], host: Host | None = None) -> dict[str, Any]:
+    """Work on a run until it is done, or until something ends the attempt; the record always says which.
+
+    Where the host starts an interrupted job again by itself, what interrupted it is raised again at the end.
+    """
+    asked = TrainRequest.model_validate(request)
+    host = host or Host.this_process()
+    if (over := _over_already(asked)) is not None:
+        return over
+    attempt = _Attempt(asked, host)
+    stopped_by: BaseException | None = None
     try:
         attempt.work()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        stopped_by = interrupt
         attempt.end("interrupted", "it was interrupted")
-    except RunCancelled:
+    except host.cancellations as cancellation:
+        stopped_by = cancellation
         attempt.end("cancelled", "it was cancelled")
     except OcrvlError as error:
         attempt.fail(error)
@@ -64,30 +90,46 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         raise
     finally:
         attempt.release()
+    if stopped_by is not None and host.restarts:
+        raise stopped_by
     return {"state": attempt.writer.record.state, "step": attempt.writer.record.step}
+
+
+def _over_already(asked: TrainRequest) -> dict[str, Any] | None:
+    """Return how a run stands that this call must not touch: it has ended, or was started once more by another call."""
+    record = read_record(RunLayout.of(asked.places.outputs, asked.name).record)
+    if record is None:
+        return None
+    wanted = record.state in {"interrupted", *ACTIVE} and asked.start_id in {"", record.start_id}
+    if wanted:
+        return None
+    return {"state": record.state, "step": record.step}
 
 
 class _Attempt:
     """One attempt at a run: what it knows, and the steps that it takes."""
 
-    def __init__(self, request: TrainRequest) -> None:
+    def __init__(self, request: TrainRequest, host: Host) -> None:
+        self.host = host
         self.places = request.places
         self.layout = RunLayout.of(request.places.outputs, request.name)
         self.resume_from = request.resume_from
         record = read_record(self.layout.record)
         if record is None:
             raise not_found(f"run '{request.name}' has no record", f"ocrvl train --name {request.name} --data FILE")
-        self.writer = RecordWriter(self.layout.record, record)
+        self.writer = RecordWriter(self.layout.record, record, host.commit)
         self.recipe: TrainRecipe = parse_recipe(self.layout.recipe.read_bytes(), str(self.layout.recipe))
         self.plan = TrainPlan.model_validate_json(self.layout.plan.read_text(encoding="utf-8"))
         self.started = time.monotonic()
         self.spent_before = record.cost.seconds
         self.engine_lock: int | None = None
+        # A store need not be a disk that knows locks.
+        self.engine_files = RunLayout.of(host.own_disk, request.name) if host.own_disk else self.layout
+        self._scratch = request.places.scratch / f"run-{request.name}"
 
     def work(self) -> None:
         """Take the run from where it stands to its end."""
-        self.writer.move_to("preparing")
-        self.writer.update_attempt(call_id=str(os.getpid()), host=os.uname().nodename)
+        self.begin()
         engine_lock = self.clear_the_place()
         model, member = self.find_model()
         self.check_what_only_this_machine_knows(model, member)
@@ -96,9 +138,38 @@ class _Attempt:
         if last is not None:
             self.export(model, member, last)
 
+    def begin(self) -> None:
+        """Take the attempt that the run was submitted with; one more where the host started this job again."""
+        record = self.writer.record
+        again = record.state != "submitted"
+        if again:
+            record = close_dead_attempt(record)
+            following = Attempt(number=len(record.attempts) + 1, started_at=now())
+            record = record.model_copy(update={"attempts": (*record.attempts, following)})
+        *before, newest = record.attempts
+        newest = newest.model_copy(update={"call_id": self.host.call_id, "host": os.uname().nodename})
+        self.writer.write(with_state(record, "preparing", attempts=(*before, newest)))
+        self.host.commit()
+        if again:
+            self.require_progress(before)
+
+    def require_progress(self, before: Sequence[Attempt]) -> None:
+        """Raise where the last attempts died at one place without a word: starting again would only cost money."""
+        died = before[-_DEATHS_IN_A_ROW:]
+        stands_still = len({attempt.resumed_from_step for attempt in died}) == 1
+        if len(died) == _DEATHS_IN_A_ROW and stands_still and all(map(_died, died)):
+            raise OcrvlError(
+                f"{_DEATHS_IN_A_ROW} attempts in a row died before their next checkpoint, without a word: most likely"
+                " they had too little memory",
+                f"ocrvl runs logs {self.layout.name}; then ocrvl train --name {self.layout.name}"
+                " --set hardware.memory_gib=N (or a smaller batch, in a new run)",
+            )
+
     def clear_the_place(self) -> int:
         """End what an earlier attempt left running, and remove what it left half-written."""
-        self.engine_lock = engine_lock = end_leftover_engine(self.layout.engine_lock, self.layout.engine_group)
+        self.engine_lock = engine_lock = end_leftover_engine(
+            self.engine_files.engine_lock, self.engine_files.engine_group
+        )
         for folder in (self.layout.root, self.layout.checkpoints):
             files.remove_leftovers(folder)
         self.layout.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -119,7 +190,11 @@ class _Attempt:
                 f"{dataset} is not what it was when this run was submitted",
                 "put the earlier dataset back, or train under another --name",
             )
-        # The plan counts the checkpoints that are kept, and some of them may be here already.
+        if self.host.own_disk is None:
+            self.require_room()
+
+    def require_room(self) -> None:
+        """Raise where the disk has too little room; the plan counts kept checkpoints, some of which may be here."""
         needed = self.plan.disk_bytes - files.size_of_tree(self.layout.checkpoints)
         free = files.free_bytes(self.layout.root)
         if free < needed:
@@ -170,18 +245,25 @@ class _Attempt:
         engine = get_engine(self.recipe.engine)
         config = engine.write_config(job)
         environment = {
-            **environment_for_engine(os.environ, self.recipe.secrets),
+            **environment_for_engine(os.environ, self._allowed_variables()),
             **engine.environment(job),
         }
         redact = Redactor(os.environ, self.recipe.secrets)
-        supervisor = Supervisor(engine, job, self.layout, self.writer, redact, self._deadline(), self._cost)
+        supervisor = Supervisor(
+            engine, job, self.layout, self.writer, redact, self._deadline(), self._cost, self.host.commit
+        )
+        stops: tuple[type[BaseException], ...] = (KeyboardInterrupt, *self.host.cancellations)
         self.writer.move_to("training")
         process = EngineProcess(
-            engine.command(job, config), environment, job.attempt.root, self.layout.engine_group, engine_lock
+            engine.command(job, config),
+            environment,
+            engine.working_folder(job),
+            self.engine_files.engine_group,
+            engine_lock,
         )
         try:
             ending = supervisor.watch(process)
-        except (KeyboardInterrupt, RunCancelled):
+        except stops:
             supervisor.stop(process)
             raise
         except BaseException:
@@ -205,7 +287,20 @@ class _Attempt:
             attempt=attempt,
             checkpoints=self.layout.checkpoints,
             resume_from=start.path if start else None,
+            scratch=self._fresh_scratch(),
         )
+
+    def _allowed_variables(self) -> Collection[str]:
+        """Return the names of secrets that the engine may see."""
+        if not self.host.gives_secrets:
+            return self.recipe.secrets
+        return [name for name in os.environ if not name.startswith("MODAL_")] if self.recipe.secrets else ()
+
+    def _fresh_scratch(self) -> Path:
+        folder = self._scratch
+        files.remove_folder(folder)
+        folder.mkdir(parents=True)
+        return folder
 
     def _deadline(self) -> float | None:
         """Return the moment on the monotonic clock at which the run's limits are used up."""
@@ -226,6 +321,8 @@ class _Attempt:
         reached = complete[-1].step if complete else 0
         if reached >= self.plan.max_steps:
             return complete[-1]
+        if ending.is_stuck and ending.error is not None:
+            raise ending.error
         if past_deadline:
             self.end("interrupted", "its time or money is used up")
             return None
@@ -283,7 +380,8 @@ class _Attempt:
         self.end("failed", error.message, ErrorNote(**error.to_dict()))
 
     def release(self) -> None:
-        """Let go of the engine's lock: this process may go on, and work on the run again."""
+        """Let go of the engine's lock and scratch: this process may go on, and work on the run again."""
+        files.remove_folder(self._scratch)
         if self.engine_lock is not None:
             os.close(self.engine_lock)
             self.engine_lock = None
@@ -292,6 +390,10 @@ class _Attempt:
         seconds = self.spent_before + time.monotonic() - self.started
         usd = self.plan.price_usd_per_hour * Decimal(seconds) / 3600
         return Cost(gpu=self.recipe.hardware.gpu, seconds=round(seconds, 3), usd=round(usd, 4))
+
+
+def _died(attempt: Attempt) -> bool:
+    return attempt.ended_as == "interrupted" and attempt.reason.startswith(DIED)
 
 
 def _gib(size_bytes: int) -> str:

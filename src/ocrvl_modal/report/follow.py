@@ -16,7 +16,6 @@ from ocrvl_modal.backends.runs_view import RunView, load_metrics, load_run
 from ocrvl_modal.output import Output, stderr_console
 from ocrvl_modal.report.run_report import STATE_STYLES, loss_line
 
-POLL_S = 0.25
 PLAIN_INTERVAL_S = 5.0
 
 
@@ -32,7 +31,7 @@ def follow(backend: Backend, name: str, out: Output, *, until: Callable[[RunView
             tell(view)
         if ended(view):
             return view
-        time.sleep(POLL_S)
+        time.sleep(backend.poll_s)
 
 
 def _follow_live(backend: Backend, name: str, ended: Callable[[RunView], bool]) -> RunView:
@@ -61,7 +60,7 @@ def _follow_live(backend: Backend, name: str, ended: Callable[[RunView], bool]) 
             live.update(Group(bar, _loss(backend, view)))
             if ended(view):
                 return view
-            time.sleep(POLL_S)
+            time.sleep(backend.poll_s)
 
 
 def _loss(backend: Backend, view: RunView) -> Text:

@@ -21,6 +21,11 @@ class AttemptLayout:
         return self.root / "request.json"
 
     @property
+    def call(self) -> Path:
+        """Which call on Modal works on this attempt, as its starter noted it."""
+        return self.root / "call.json"
+
+    @property
     def engine_config(self) -> Path:
         """What the engine was told."""
         return self.root / "engine.yaml"

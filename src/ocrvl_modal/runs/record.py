@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,9 @@ State = Literal["submitted", "preparing", "training", "interrupted", "exporting"
 
 ACTIVE: frozenset[State] = frozenset({"submitted", "preparing", "training", "exporting"})
 """States in which some process must be at work; where none is, the run is shown as interrupted."""
+
+DIED = "its process died"
+"""How the reason of an attempt begins whose process could not say how it ended."""
 
 RESUMABLE: frozenset[State] = frozenset({"interrupted", "failed", "cancelled"})
 
@@ -54,6 +58,7 @@ class Attempt(_Frozen):
     ended_as: State | None = None
     reason: str = ""
     call_id: str = ""
+    app_id: str = ""
     host: str = ""
 
     @property
@@ -94,6 +99,7 @@ class RunRecord(_Frozen):
     user: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
+    start_id: str = Field("", description="Of the newest start: a call that was sent for another one does nothing.")
     resumed_from: str | None = Field(None, description="A checkpoint of another run that this one began at.")
     attempts: tuple[Attempt, ...] = ()
     cost: Cost = Cost()
@@ -138,11 +144,30 @@ def with_state(record: RunRecord, state: State, **changes: Any) -> RunRecord:
     return record.model_copy(update={"state": state, **changes})
 
 
+def close_dead_attempt(record: RunRecord) -> RunRecord:
+    """Return the record with its newest attempt ended, where its process died before it could say so."""
+    if record.state not in ACTIVE:
+        return record
+    attempt = record.attempt
+    if attempt is not None and attempt.ended_at is None:
+        died = attempt.model_copy(
+            update={
+                "ended_at": record.heartbeat_at or record.updated_at,
+                "ended_as": "interrupted",
+                "reason": f"{DIED} while {record.state}",
+            }
+        )
+        record = record.model_copy(update={"attempts": (*record.attempts[:-1], died)})
+    return with_state(record, "interrupted")
+
+
 class RecordWriter:
     """The one writer of a run's record. Whoever holds the run's lock, or is its only call, may have one."""
 
-    def __init__(self, path: Path, record: RunRecord) -> None:
+    def __init__(self, path: Path, record: RunRecord, commit: Callable[[], None] | None = None) -> None:
+        """``commit`` is called after each change of state, where a write alone does not show the change to others."""
         self._path = path
+        self._commit = commit
         self.record = record
 
     def update(self, **changes: Any) -> RunRecord:
@@ -150,8 +175,11 @@ class RecordWriter:
         return self.write(self.record.model_copy(update=changes))
 
     def move_to(self, state: State, **changes: Any) -> RunRecord:
-        """Change the state, and fields with it, and write the record."""
-        return self.write(with_state(self.record, state, **changes))
+        """Change the state, and fields with it, write the record and commit it."""
+        record = self.write(with_state(self.record, state, **changes))
+        if self._commit:
+            self._commit()
+        return record
 
     def update_attempt(self, **changes: Any) -> RunRecord:
         """Change the newest attempt and write the record."""

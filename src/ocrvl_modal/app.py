@@ -1,0 +1,153 @@
+"""Binds jobs to Modal Functions: from a recipe to a function's options, as plain data, and from those to an app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ocrvl_modal import container
+from ocrvl_modal._version import __version__
+from ocrvl_modal.errors import usage_error
+from ocrvl_modal.gpus import parse_gpu
+from ocrvl_modal.image import LIGHT, TRAIN_TRANSFORMERS, ImageRecipe, training_image
+from ocrvl_modal.models import FamilyMember
+from ocrvl_modal.recipes import TrainRecipe
+from ocrvl_modal.volumes import mounts
+
+if TYPE_CHECKING:
+    import modal
+
+LONGEST_HOURS = 24
+"""Modal ends a call after this long. Its own client does not check, and the server refuses only at the start."""
+
+MOST_RETRIES = 10
+DEFAULT_TRAINING_GPU = "A100-40GB"
+DEFAULT_READING_GPU = "L4"
+RUN_TAG = "ocrvl-run"
+
+_HUB_VARIABLES = ("HF_ENDPOINT",)
+_HUB_SECRETS = ("HF_TOKEN",)
+
+_MARGIN_S = 900
+"""A run saves and stops by itself at its own limit; the call's limit lies this much later."""
+_STARTUP_TIMEOUT_S = 1800
+_SHORT_TIMEOUT_S = 6 * 3600
+_GIB = 1024
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class FunctionOptions:
+    """How one job runs on Modal.
+
+    ``secrets`` are those of the account, by name; ``local_secrets`` are variables of this machine that travel as one.
+    ``variables`` are not secret.
+    """
+
+    name: str
+    image: ImageRecipe
+    stores: tuple[str, ...]
+    gpu: str | None
+    cpu: float
+    memory_mib: int
+    timeout_s: int
+    startup_timeout_s: int = _STARTUP_TIMEOUT_S
+    max_retries: int = 0
+    secrets: tuple[str, ...] = ()
+    local_secrets: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def training_options(recipe: TrainRecipe, member: FamilyMember) -> FunctionOptions:
+    """Return what a training run asks Modal for.
+
+    Raises a usage error for what Modal would refuse, or take and never fulfil.
+    """
+    hours = recipe.limits.timeout_hours
+    if hours is not None and hours > LONGEST_HOURS:
+        raise usage_error(
+            f"limits.timeout_hours is {hours:g}, and Modal ends a call after {LONGEST_HOURS} hours",
+            f"--set limits.timeout_hours={LONGEST_HOURS}; a run that needs longer goes on with `ocrvl train --name`",
+        )
+    gpu = training_gpu(recipe, member)
+    count = parse_gpu(gpu).count if gpu else 1
+    longest = LONGEST_HOURS * 3600
+    return FunctionOptions(
+        name="train",
+        image=training_image(recipe.engine),
+        stores=("data", "models", "outputs"),
+        gpu=gpu,
+        cpu=recipe.hardware.cpu or (8.0 * count if gpu else 2.0),
+        memory_mib=_GIB * (recipe.hardware.memory_gib or (48 * count if gpu else 8)),
+        timeout_s=min(longest, round(hours * 3600) + _MARGIN_S) if hours else longest,
+        max_retries=recipe.limits.max_retries,
+        secrets=recipe.secrets,
+    )
+
+
+def training_gpu(recipe: TrainRecipe, member: FamilyMember) -> str | None:
+    """Return the GPU that a recipe asks for, or the default; none for the toy, which learns on a CPU."""
+    if recipe.hardware.gpu:
+        return recipe.hardware.gpu
+    return None if member.name == "tiny" else DEFAULT_TRAINING_GPU
+
+
+def short_options(job: str, gpu: str | None, environment: Mapping[str, str]) -> FunctionOptions:
+    """Return what a short job asks Modal for.
+
+    ``gpu`` is for those that read images with a model. Of this machine's ``environment`` it takes along where the
+    model hub is, and the token for it.
+    """
+    reads = job in {"infer", "evaluate", "export"}
+    fetches = job == "download"
+    return FunctionOptions(
+        name=job,
+        image=TRAIN_TRANSFORMERS if reads else LIGHT,
+        stores=("data", "models", "outputs"),
+        gpu=str(parse_gpu(gpu)) if gpu else None,
+        cpu=4.0 if reads else 2.0,
+        memory_mib=(16 if reads else 4) * _GIB,
+        timeout_s=_SHORT_TIMEOUT_S,
+        local_secrets=tuple(name for name in _HUB_SECRETS if fetches and environment.get(name)),
+        variables={name: environment[name] for name in _HUB_VARIABLES if fetches and environment.get(name)},
+    )
+
+
+def build_app(options: FunctionOptions, *, run: str | None = None) -> tuple[modal.App, modal.Function[Any, Any, Any]]:
+    """Return an app with one function, which is bound to the job; ``run`` names and tags the app of a training run.
+
+    The container finds the job by its module and name: nothing of this app exists there.
+    """
+    import modal
+
+    app = modal.App(f"ocrvl-{run or options.name}"[:_LONGEST_NAME], tags=_tags(run))
+    bind = app.function(
+        name=options.name,
+        image=options.image.to_modal(),
+        gpu=options.gpu,
+        cpu=options.cpu,
+        memory=options.memory_mib,
+        timeout=options.timeout_s,
+        startup_timeout=options.startup_timeout_s,
+        retries=modal.Retries(max_retries=options.max_retries, initial_delay=0.0) if options.max_retries else None,
+        single_use_containers=True,
+        # A call that was sent twice, since its first answer was lost, must not have two containers write one run.
+        max_containers=1,
+        volumes=mounts(*options.stores),
+        secrets=_secrets(options),
+        env=dict(options.variables) or None,
+    )
+    return app, bind(container.train if options.name == "train" else container.call)
+
+
+def _secrets(options: FunctionOptions) -> list[modal.Secret]:
+    import modal
+
+    named = [modal.Secret.from_name(name) for name in options.secrets]
+    return [*named, modal.Secret.from_local_environ(list(options.local_secrets))] if options.local_secrets else named
+
+
+def _tags(run: str | None) -> dict[str, str]:
+    return {"ocrvl": __version__, **({RUN_TAG: run} if run else {})}

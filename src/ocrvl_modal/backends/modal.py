@@ -1,0 +1,211 @@
+"""Jobs on Modal: short ones are called and waited for; a training run is a detached app with one spawned call."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ocrvl_modal.app import (
+    DEFAULT_READING_GPU,
+    build_app,
+    short_options,
+    training_gpu,
+    training_options,
+)
+from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
+from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse
+from ocrvl_modal.backends.modal_stores import ModalStores
+from ocrvl_modal.backends.modal_words import in_words, require_access
+from ocrvl_modal.data.bundle import bundle
+from ocrvl_modal.errors import not_found, usage_error
+from ocrvl_modal.gpus import parse_gpu
+from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, identify_folder
+from ocrvl_modal.places import is_place
+from ocrvl_modal.recipes import TrainRecipe
+from ocrvl_modal.runs.layout import RunLayout
+from ocrvl_modal.runs.record import ACTIVE, RunRecord, parse_record
+from ocrvl_modal.volumes import PLACES
+
+if TYPE_CHECKING:
+    import modal
+
+_READS_IMAGES = {"infer", "evaluate"}
+_IDENTITY_FILES = ("config.json", "chat_template.jinja", FAMILY_FILE)
+
+
+class ModalBackend:
+    """Implements :class:`ocrvl_modal.backends.base.Backend` on Modal."""
+
+    name = "modal"
+    poll_s = 2.0
+    stops_on_interrupt = False
+
+    def __init__(self) -> None:
+        """Raise an error, within seconds, where Modal does not answer or does not know who asks."""
+        require_access()
+        self.places = PLACES
+        self.stores: Stores = ModalStores()
+
+    def describe(self, recipe: TrainRecipe) -> str:
+        """Return, for the plan, what a run would run on."""
+        return f"Modal: {recipe.hardware.gpu or 'CPU, no GPU'}"
+
+    def with_hardware(self, recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
+        """Return the recipe with its GPU filled in; raise a usage error for what Modal would refuse."""
+        hardware = recipe.hardware.model_copy(update={"gpu": training_gpu(recipe, member)})
+        recipe = recipe.model_copy(update={"hardware": hardware})
+        training_options(recipe, member)
+        if recipe.output_dir and not is_place(recipe.output_dir):
+            raise usage_error(
+                f"--output-dir {recipe.output_dir} is on this machine, where a run on Modal cannot write",
+                f"--output-dir /models/{Path(recipe.output_dir).name}, then `ocrvl volume get` brings it here",
+            )
+        return recipe
+
+    def devices(self, recipe: TrainRecipe) -> int:
+        """Return how many processes a run trains with."""
+        gpus = parse_gpu(recipe.hardware.gpu).count if recipe.hardware.gpu else 1
+        return recipe.hardware.num_processes or gpus
+
+    def require_ready(self) -> None:
+        """Return at once: that Modal answers was found when this backend was opened."""
+
+    def readable_path(self, reference: str) -> Path | None:
+        """Return where this machine reads a dataset; ``None`` for one in the data store, which a job must read."""
+        if not is_place(reference):
+            return Path(reference)
+        if not self.stores.exists(reference):
+            raise not_found(
+                f"there is no {reference} in the data store on Modal",
+                f"ocrvl volume ls /data, or name a file of this machine: --data ./{Path(reference).name}",
+            )
+        return None
+
+    def identify_model(self, name: str) -> FamilyMember:
+        """Return the member that the model at a place belongs to, by its few small files."""
+        if not is_place(name):
+            raise usage_error(
+                f"{name} is on this machine, and the modal backend cannot read it",
+                f"ocrvl volume put {name} /models/{Path(name).absolute().name}",
+            )
+        with tempfile.TemporaryDirectory(prefix="ocrvl-model-") as folder:
+            for file in _IDENTITY_FILES:
+                place = f"{name.rstrip('/')}/{file}"
+                if self.stores.exists(place):
+                    Path(folder, file).write_bytes(self.stores.read_bytes(place))
+            if not Path(folder, _IDENTITY_FILES[0]).is_file():
+                raise not_found(f"there is no model at {name} on the modal backend", "ocrvl volume ls /models")
+            return identify_folder(Path(folder))
+
+    def stage_dataset(self, reference: str) -> StagedDataset:
+        """Upload a dataset of this machine, unless the store has one of the same content; return its place."""
+        if is_place(reference):
+            self.readable_path(reference)
+            return StagedDataset(reference)
+        with bundle(Path(reference)) as made:
+            place = f"/data/uploads/{made.name}"
+            file = f"{place}/{made.dataset.name}"
+            if not self.stores.exists(file):
+                self.stores.put(made.folder, place, force=True)
+            return StagedDataset(file, made.digest)
+
+    def call(
+        self, job: str, request: dict[str, Any], *, on_progress: OnProgress, gpu: str | None = None
+    ) -> dict[str, Any]:
+        """Run a short job in a container and return its result."""
+        if job in _READS_IMAGES and gpu is None:
+            gpu = self._reading_gpu(request)
+        return call_and_wait(short_options(job, gpu, os.environ), request, on_progress)
+
+    def _reading_gpu(self, request: dict[str, Any]) -> str | None:
+        """Return the GPU that reading with the asked models needs; the toy reads on a CPU."""
+        models = request["models"].values() if "models" in request else [request["model"]]
+        members = [find_member(Path(name).name) or self.identify_model(name) for name in models]
+        return None if all(member.name == "tiny" for member in members) else DEFAULT_READING_GPU
+
+    @contextmanager
+    def reserve(self, name: str) -> Iterator[RunSlot]:
+        """Take a run that nobody works on; what is started in vain is stopped again."""
+        place = f"/outputs/{name}/run.json"
+        record = parse_record(self.stores.read_bytes(place), place) if self.stores.exists(place) else None
+        if record is not None and record.state in ACTIVE and self.pulse(record).alive:
+            raise usage_error(f"a call on Modal works on run '{name}'", f"ocrvl runs wait {name}")
+        with ExitStack() as stack:
+            yield _ModalSlot(name, self.stores, stack)
+
+    def pulse(self, record: RunRecord) -> Pulse:
+        """Ask Modal how the call of a run's newest attempt is."""
+        attempt = record.attempt
+        if attempt is None:
+            return Pulse(alive=False)
+        call_id = self._call_id(record)
+        if call_id:
+            return feel_pulse(call_id)
+        alive = bool(attempt.app_id) and app_is_running(attempt.app_id)
+        return Pulse(alive=alive, reason="" if alive else "its start was cut off before Modal took the call")
+
+    def stop(self, record: RunRecord, kind: StopKind) -> None:  # noqa: ARG002 - Modal has one way to cancel
+        """Cancel the run's call; the job saves a checkpoint when it hears of it."""
+        import modal
+
+        call_id = self._call_id(record)
+        if call_id:
+            with in_words():
+                modal.FunctionCall.from_id(call_id).cancel()
+        elif record.attempt and record.attempt.app_id:
+            with in_words():
+                modal.App.lookup(record.attempt.app_id).stop()
+
+    def _call_id(self, record: RunRecord) -> str:
+        """Return the call of the newest attempt: as the job wrote it down, or else as its starter did."""
+        attempt = record.attempt
+        if attempt is None or attempt.call_id:
+            return attempt.call_id if attempt else ""
+        place = _call_place(record.name, attempt.number)
+        if not self.stores.exists(place):
+            return ""
+        return str(json.loads(self.stores.read_bytes(place))["call_id"])
+
+
+class _ModalSlot:
+    """The start of one run: first its app, then, when the record is written, its call."""
+
+    def __init__(self, name: str, stores: Stores, stack: ExitStack) -> None:
+        self._name = name
+        self._stores = stores
+        self._stack = stack
+        self._app: modal.App | None = None
+        self._train: Any = None
+
+    def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:
+        """Start the run's app, which builds its image where that is new; return the app's id."""
+        options = training_options(recipe, member)
+        say(f"starting on Modal: the image '{options.image.name}' (its first build takes minutes), volumes, app")
+        self._app, self._train = build_app(options, run=self._name)
+        self._stack.enter_context(in_words())
+        self._stack.enter_context(self._app.run(detach=True))
+        return str(self._app.app_id)
+
+    def spawn(self, request: dict[str, Any], attempt: int) -> str:
+        """Spawn the call, and note it where every machine finds it; an app without a call is stopped."""
+        assert self._app is not None
+        try:
+            call = self._train.spawn(request)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._app.stop()
+            raise
+        note = json.dumps({"call_id": call.object_id}).encode()
+        self._stores.write_bytes(_call_place(self._name, attempt), note)
+        return str(call.object_id)
+
+
+def _call_place(name: str, attempt: int) -> str:
+    layout = RunLayout.of(Path("/outputs"), name)
+    return str(layout.attempt(attempt).call)

@@ -1,0 +1,142 @@
+"""Calling Modal Functions: short ones that are waited for, and the state of those that go on by themselves."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ocrvl_modal.app import FunctionOptions, build_app
+from ocrvl_modal.backends.base import OnProgress, Pulse
+from ocrvl_modal.backends.modal_words import in_words
+from ocrvl_modal.errors import OcrvlError
+from ocrvl_modal.jobs.answers import read_answer
+from ocrvl_modal.jobs.progress import parse_progress
+
+if TYPE_CHECKING:
+    import modal
+
+_LAST_LINES = 15
+_LISTENING_WAIT_S = 2.0
+
+
+def call_and_wait(options: FunctionOptions, request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
+    """Run a short job in an app of its own, and return its result."""
+    app, function = build_app(options)
+    with in_words(), app.run(), _listening(app, on_progress) as lines:
+        try:
+            answer: dict[str, Any] = function.remote(options.name, request)
+        except Exception as error:
+            raise _died(options.name, error, lines) from error
+    return read_answer(answer)
+
+
+@contextmanager
+def _listening(app: modal.App, on_progress: OnProgress) -> Iterator[deque[str]]:
+    """Pass on the progress that a job tells in its log; yield the last other lines."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    stopped = threading.Event()
+
+    def listen() -> None:
+        rest = ""
+        try:
+            for entry in app.logs.stream():
+                if stopped.is_set():
+                    return
+                *lines, rest = (rest + entry.message).split("\n")
+                for line in lines:
+                    progress = parse_progress(line)
+                    if progress:
+                        on_progress(*progress)
+                    elif line.strip():
+                        last.append(line.rstrip())
+        except Exception:  # noqa: BLE001 - a log that cannot be followed must not end what it is the log of
+            return
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield last
+    finally:
+        stopped.set()
+
+
+def _died(job: str, error: Exception, lines: deque[str]) -> Exception:
+    """Return the error of a call that gave no answer: with its last lines where its container died."""
+    from modal import exception
+
+    told = (exception.AuthError, exception.ConnectionError, exception.ServiceError, exception.ResourceExhaustedError)
+    if isinstance(error, (*told, OcrvlError)):
+        return error
+    threading.Event().wait(_LISTENING_WAIT_S)
+    shown = "\n".join(lines)
+    return OcrvlError(
+        f"the job '{job}' died on Modal: {_cause(error)}\n{shown}".rstrip(),
+        "try again; if it stays, report these lines",
+    )
+
+
+def _cause(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def feel_pulse(call_id: str) -> Pulse:
+    """Return whether a call still runs or waits; where it has ended without a word in its record, why.
+
+    Polling for the result is the one way to tell that knows all states: the client's call graph takes a container that
+    ran out of memory for a pending one.
+    """
+    import modal
+    from modal import exception
+
+    call = modal.FunctionCall.from_id(call_id)
+    try:
+        call.get(timeout=0)
+    except exception.OutputExpiredError:
+        return Pulse(alive=False, reason="it ended more than a week ago")
+    except exception.FunctionTimeoutError:
+        return Pulse(alive=False, reason="it ran into Modal's time limit, and its retries are used up")
+    except TimeoutError:
+        return Pulse(alive=True)
+    except exception.NotFoundError:
+        return Pulse(alive=False, reason="Modal does not know its call any more")
+    except (exception.AuthError, exception.ConnectionError, exception.ServiceError) as error:
+        with in_words():
+            raise error
+    except (Exception, exception.InputCancellation) as error:  # noqa: BLE001 - it may be whatever the job raised
+        return Pulse(alive=False, reason=_end_in_words(error), cancelled=_was_cancelled(call, error))
+    return Pulse(alive=False)
+
+
+def _end_in_words(error: BaseException) -> str:
+    text = _cause(error)
+    if re.search(r"\bOOM\b|out of memory|memory", text, re.IGNORECASE):
+        return "its container ran out of memory (hardware.memory_gib asks for more)"
+    return f"its call ended: {text}"
+
+
+def _was_cancelled(call: modal.FunctionCall[Any], error: BaseException) -> bool:
+    from modal.exception import Error
+    from modal.types import InputStatus
+
+    try:
+        roots = call.get_call_graph()
+    except Error:
+        return False
+    return (bool(roots) and roots[0].status == InputStatus.TERMINATED) or "cancel" in str(error).lower()
+
+
+def app_is_running(app_id: str) -> bool:
+    """Say whether an app has yet to stop: one whose starter died before it could note the call that it spawned."""
+    import modal
+    from modal.exception import NotFoundError
+
+    with in_words():
+        try:
+            return modal.App.lookup(app_id).info().lifecycle.stopped_at is None
+        except NotFoundError:
+            return False

@@ -1,0 +1,68 @@
+"""What runs around a job inside a Modal container: volumes are committed, and the ways to be stopped are translated.
+
+Modal imports this module in the container by its name and calls one of its functions, so it imports at its top only
+what every image has.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ocrvl_modal.jobs import train as train_job
+from ocrvl_modal.jobs.answers import answer_of
+from ocrvl_modal.jobs.host import Host
+from ocrvl_modal.volumes import PLACES, VOLUMES
+
+
+def train(request: dict[str, Any]) -> dict[str, Any]:
+    """Work on a training run; see :func:`ocrvl_modal.jobs.train.run`.
+
+    A preemption (``KeyboardInterrupt``) and a cancel (``InputCancellation``) are raised again once the run is saved:
+    Modal starts an interrupted call anew only when it sees it end so. Everything else is returned, since Modal would
+    try a call that raises again and again, and the run's record says all.
+    """
+    import modal
+    from modal.exception import InputCancellation
+
+    host = Host(
+        call_id=modal.current_function_call_id() or "",
+        commit=_committer("outputs"),
+        cancellations=(InputCancellation,),
+        gives_secrets=True,
+        restarts=True,
+        own_disk=PLACES.scratch,
+    )
+    try:
+        return train_job.run({**request, "places": PLACES.model_dump(mode="json")}, host)
+    except Exception as error:  # noqa: BLE001 - whatever it is, another attempt would meet it again
+        # The record holds it already; the traceback is for the app's log.
+        traceback.print_exc()
+        return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def call(job: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Run a short job and return its answer, after what it wrote is kept."""
+    answer = answer_of(job, {**request, "places": PLACES.model_dump(mode="json")})
+    if answer.get("interrupted"):
+        raise KeyboardInterrupt
+    for store in ("data", "models", "outputs"):
+        _committer(store)()
+    return answer
+
+
+def _committer(store: str) -> Callable[[], None]:
+    """Return a function that commits a store's volume. A commit that fails costs nothing but the next one's time."""
+    from modal.exception import Error
+
+    volume = VOLUMES[store].open()
+
+    def commit() -> None:
+        try:
+            volume.commit()
+        except (Error, RuntimeError, OSError) as error:
+            print(f"the volume {VOLUMES[store].name} was not committed: {error}", file=sys.stderr, flush=True)
+
+    return commit

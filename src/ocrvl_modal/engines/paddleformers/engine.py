@@ -1,0 +1,141 @@
+"""What PaddleFormers is to the supervisor: its configuration, its command and its lines."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from ocrvl_modal import files
+from ocrvl_modal.engines.base import (
+    CheckpointSaved,
+    EngineEvent,
+    EngineFailed,
+    EngineJob,
+    EvaluationLogged,
+    StepLogged,
+)
+from ocrvl_modal.engines.paddleformers import lines, names
+from ocrvl_modal.engines.paddleformers.config import Machine, engine_config
+from ocrvl_modal.engines.paddleformers.folders import copy_model, write_rows
+from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
+from ocrvl_modal.errors import usage_error
+from ocrvl_modal.gpus import visible_gpus
+from ocrvl_modal.models import FamilyMember
+from ocrvl_modal.recipes import TrainRecipe
+
+_TRAIN = ["-u", "-m", "paddleformers.cli.launcher", "train"]
+_LAUNCH = ["-m", "ocrvl_modal.engines.paddleformers.launch"]
+
+
+class PaddleFormersEngine:
+    """See :class:`ocrvl_modal.engines.base.Engine`."""
+
+    name = "paddleformers"
+
+    def __init__(self) -> None:
+        self._step = 0
+
+    def check(self, recipe: TrainRecipe, member: FamilyMember) -> tuple[str, ...]:  # noqa: ARG002 - it trains them all
+        """Refuse what PaddleFormers has no key for, and tell what it leaves out."""
+        if recipe.method != "lora":
+            return ()
+        if recipe.lora_alpha != 2 * recipe.lora.rank:
+            raise usage_error(
+                "PaddleFormers scales every adapter by twice its rank, whatever lora.alpha says",
+                f"--set lora.alpha={2 * recipe.lora.rank}, or --engine transformers",
+            )
+        if recipe.lora.dropout:
+            raise usage_error(
+                "PaddleFormers trains adapters without dropout", "--set lora.dropout=0, or --engine transformers"
+            )
+        if recipe.data.validation:
+            return (
+                "no evaluation loss while it trains: PaddleFormers 1.2.0 fails when it evaluates an adapter"
+                " (`ocrvl eval` scores the finished model)",
+            )
+        return ()
+
+    def write_config(self, job: EngineJob) -> Path:
+        """Write ``engine.yaml``, and put a copy of model and data where PaddleFormers may write and find them."""
+        machine = Machine(num_gpus=len(visible_gpus()))
+        copy_model(job, names.model(job), on_cpu=not machine.num_gpus)
+        write_rows(job.train, names.train(job))
+        if job.validation:
+            write_rows(job.validation, names.validation(job))
+        config = yaml.safe_dump(engine_config(job, machine), sort_keys=False, allow_unicode=True)
+        files.write_text(job.attempt.engine_config, config)
+        return job.attempt.engine_config
+
+    def command(self, job: EngineJob, config: Path) -> list[str]:
+        """Return the command of one process, or of our own launcher where there are several."""
+        count = _num_processes(job)
+        if count == 1:
+            return [sys.executable, *_TRAIN, str(config.absolute())]
+        logs = str(job.attempt.root.absolute())
+        return [sys.executable, *_LAUNCH, str(count), logs, sys.executable, *_TRAIN, str(config.absolute())]
+
+    def environment(self, job: EngineJob) -> dict[str, str]:
+        """Return what PaddleFormers' own command sets, what our registered file reads, and a quiet log."""
+        variables = {
+            "PYTHONPATH": os.pathsep.join(filter(None, [*_import_paths(), os.environ.get("PYTHONPATH", "")])),
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": str(_threads(job)),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+            "FLAGS_set_to_1d": "False",
+            "FLAGS_dataloader_use_file_descriptor": "False",
+            "NVIDIA_TF32_OVERRIDE": "0",
+            "IMAGE_PLACEHOLDER": names.IMAGE_MARK,
+            "VIDEO_PLACEHOLDER": names.VIDEO_MARK,
+            "AUDIO_PLACEHOLDER": names.AUDIO_MARK,
+            names.LORA_TARGETS_VARIABLE: job.recipe.lora.targets,
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+        }
+        return variables if visible_gpus() else {**variables, "CUDA_VISIBLE_DEVICES": ""}
+
+    def working_folder(self, job: EngineJob) -> Path:
+        """Return the scratch folder: PaddleFormers reads the data by a relative path, and leaves files behind."""
+        return job.scratch
+
+    def read_line(self, line: str, job: EngineJob) -> tuple[EngineEvent, ...]:
+        """Return the event that a line tells; an evaluation line names no step, so it belongs to the last that did."""
+        read = lines.read(line)
+        if isinstance(read, lines.Saved):
+            return (CheckpointSaved(read.step, job.checkpoints / f"checkpoint-{read.step}"),)
+        if isinstance(read, (lines.Failure, lines.Told)):
+            return (EngineFailed(read.error(job.recipe)),)
+        if isinstance(read, lines.Step):
+            self._step = read.step
+            return (StepLogged(read.step, read.loss, read.learning_rate, read.more),)
+        if isinstance(read, lines.Evaluation) and self._step:
+            return (EvaluationLogged(self._step, read.loss),)
+        return ()
+
+    def at_end(self, code: int, job: EngineJob) -> tuple[EngineEvent, ...]:  # noqa: ARG002 - the lines say it all
+        """Return nothing."""
+        return ()
+
+
+def _import_paths() -> list[str]:
+    """Return where the engine's processes find this package, and a stand-in for triton where there is none.
+
+    PaddleFormers imports triton without asking for it; on a CPU nothing of it is called.
+    """
+    package = Path(__file__).resolve().parents[3]
+    stand_in = Path(__file__).resolve().parent / "without_triton"
+    return [str(package)] if importlib.util.find_spec("triton") else [str(stand_in), str(package)]
+
+
+def _num_processes(job: EngineJob) -> int:
+    return job.recipe.hardware.num_processes or len(visible_gpus()) or 1
+
+
+def _threads(job: EngineJob) -> int:
+    if job.recipe.hardware.threads:
+        return job.recipe.hardware.threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if job.member.name == "tiny" else max(1, cores // _num_processes(job))

@@ -1,0 +1,206 @@
+"""Loaded by PaddleFormers into each of its processes (``custom_register_path``), and the only code of ours in there.
+
+It registers the family's prompts without augmentation, sees that a bad sample ends training instead of being skipped,
+saves and stops when it is asked to, says when a checkpoint is finished, and mends what PaddleFormers 1.2.0 does wrong.
+Each mending names the fault; where a later version has lost it, the mending changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ocrvl_modal.engines.base import STOPPED_EXIT_CODE
+from ocrvl_modal.engines.images import load_image
+from ocrvl_modal.engines.paddleformers.names import LORA_TARGETS_VARIABLE, template_name
+from ocrvl_modal.engines.trainer.lines import format_error, format_saved
+from ocrvl_modal.engines.trainer.stopping import StopRequest, exit_with_supervisor
+from ocrvl_modal.errors import OcrvlError
+
+_TAILS = ("Assistant: ", "Assistant:\n")
+_LANGUAGE_LAYERS = r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
+_NAME_GIVEN_BY_PADDLEFORMERS = "custom_template"
+
+
+def install() -> None:
+    """Do all of it; called once, before PaddleFormers reads its configuration."""
+    stop = StopRequest()
+    stop.install()
+    _spare_data_workers()
+    exit_with_supervisor()
+    register_templates()
+    _yield_each_sample_once()
+    _leave_shared_memory_of_others()
+    if os.environ.get(LORA_TARGETS_VARIABLE) == "language":
+        _adapt_language_layers_only()
+    _follow_training(stop)
+
+
+def register_templates() -> None:
+    """Register a template for each prompt tail, with images as they are and with PaddleFormers' augmentation."""
+    from paddleformers.datasets.template.formatter import EmptyFormatter, StringFormatter
+    from paddleformers.datasets.template.template import register_template
+
+    for augmentation in (False, True):
+        for tail in _TAILS:
+            register_template(
+                name=template_name(tail, augmentation=augmentation),
+                format_user=StringFormatter(slots=[f"User: {{{{content}}}}\n{tail}"]),
+                format_assistant=StringFormatter(slots=["{{content}}"]),
+                format_system=StringFormatter(slots=["{{content}}\n"]),
+                format_prefix=EmptyFormatter(slots=["<|begin_of_sentence|>"]),
+                chat_sep="<|end_of_sentence|>",
+                suffix=["</s>"],
+                mm_plugin=_image_plugin(augmentation=augmentation),
+            )
+
+
+def _image_plugin(*, augmentation: bool) -> Any:
+    """Return what turns an image's file into the model's input.
+
+    PaddleFormers' own plugin augments always, in evaluation too, and takes transparent and 16-bit images as they come.
+    """
+    from paddleformers.datasets.template.mm_plugin import PaddleOCRVLPlugin
+
+    class ImagePlugin(PaddleOCRVLPlugin):  # type: ignore[misc]
+        def _img_download(self, url: str) -> Any:
+            try:
+                return load_image(Path(url))
+            except OcrvlError as error:
+                _give_up(error)
+
+        def _preprocess_image(self, image: Any, **limits: Any) -> Any:
+            # The image processor resizes; resizing here as well would do no more than that.
+            return super()._preprocess_image(image, **limits) if augmentation else image
+
+    return ImagePlugin(image_token="<|IMAGE_PLACEHOLDER|>", video_token=None, audio_token=None)
+
+
+def _give_up(error: OcrvlError) -> None:
+    """End this process, which may be a data worker, with an error for the user: an exception would skip the sample."""
+    print(format_error(error), flush=True)
+    os._exit(1)
+
+
+def _yield_each_sample_once() -> None:
+    """Mend the end of an epoch, where 1.2.0 yields the last sample a second time, in evaluation too."""
+    from paddleformers.datasets.SFTDataset import BaseSFTDataset
+
+    generate = BaseSFTDataset._generate_sequences
+
+    def without_repeat(dataset: Any) -> Iterator[Any]:
+        previous = None
+        for sequences in generate(dataset):
+            if sequences is not previous:
+                yield sequences
+            previous = sequences
+
+    BaseSFTDataset._generate_sequences = without_repeat
+
+
+def _leave_shared_memory_of_others() -> None:
+    """Keep 1.2.0 from removing every file of Paddle's in /dev/shm: another run's data workers may be using theirs."""
+    from paddleformers.cli.hparams import parser
+
+    parser.remove_paddle_shm_files = lambda: None
+
+
+def _adapt_language_layers_only() -> None:
+    """Name the language model's layers: 1.2.0's own pattern for them matches layers of the ``vision_model`` too."""
+    from paddleformers.cli.train.sft import workflow
+
+    workflow.get_lora_target_modules = lambda model: [_LANGUAGE_LAYERS]  # noqa: ARG005 - any model of the family
+
+
+def _spare_data_workers() -> None:
+    """Let data workers outlive a request to stop, which the whole process group gets: the step needs its samples."""
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+
+
+def _follow_training(stop: StopRequest) -> None:
+    """Put a callback of ours behind PaddleFormers' own, whose decisions it may change."""
+    from paddleformers.trainer import trainer
+
+    trainer.DEFAULT_CALLBACKS.append(_callback_class(stop))
+    _evaluate_until_stopped(stop)
+
+
+def _callback_class(stop: StopRequest) -> Any:
+    from paddleformers.trainer.trainer_callback import TrainerCallback
+
+    class Follower(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *_anything: Any, **_more: Any) -> None:
+            stop.training = True
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_more: Any) -> Any:
+            if state.global_step >= state.max_steps:
+                control.should_log = control.should_save = True
+                control.should_evaluate = bool(args.do_eval)
+            elif _any_process_was_asked(stop):
+                control.should_log = control.should_save = control.should_training_stop = True
+                control.should_evaluate = False
+            return control
+
+        def on_save(self, _args: Any, state: Any, _control: Any, **_more: Any) -> None:
+            _wait_for_all_processes()
+            if state.is_world_process_zero:
+                print(format_saved(state.global_step), flush=True)
+
+        def on_train_end(self, args: Any, state: Any, _control: Any, **_more: Any) -> None:
+            if state.global_step < state.max_steps:
+                raise SystemExit(STOPPED_EXIT_CODE)
+            # Or the model is written once more, among the checkpoints: the last of them holds it already.
+            args.autotuner_benchmark = True
+
+    return Follower
+
+
+class _Stopped(Exception):
+    """Ends an evaluation."""
+
+
+def _evaluate_until_stopped(stop: StopRequest) -> None:
+    """Let a request to stop end an evaluation, which may take longer than a container has left, and save."""
+    from paddleformers.trainer.trainer import Trainer
+
+    evaluate, prediction_step = Trainer.evaluate, Trainer.prediction_step
+
+    def interruptible_step(trainer: Any, *arguments: Any, **named: Any) -> Any:
+        if _any_process_was_asked(stop):
+            raise _Stopped
+        return prediction_step(trainer, *arguments, **named)
+
+    def interruptible(trainer: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return evaluate(trainer, *arguments, **named)
+        except _Stopped:
+            trainer.control.should_save = trainer.control.should_training_stop = True
+            return None
+
+    Trainer.evaluate, Trainer.prediction_step = interruptible, interruptible_step
+
+
+def _any_process_was_asked(stop: StopRequest) -> bool:
+    """Say whether one of the processes was asked to stop; all of them get the same answer."""
+    import paddle
+    from paddle import distributed
+
+    if distributed.get_world_size() == 1:
+        return stop.requested
+    asked = paddle.to_tensor([int(stop.requested)], dtype="int32")
+    distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+    return bool(asked.item())
+
+
+def _wait_for_all_processes() -> None:
+    from paddle import distributed
+
+    if distributed.get_world_size() > 1:
+        distributed.barrier()
+
+
+if __name__ == _NAME_GIVEN_BY_PADDLEFORMERS:
+    install()

@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# PaddleFormers and our own engine want different versions of transformers, so it has an environment of its own.
+PADDLE := .venv-paddle
+PADDLE_READY := $(PADDLE)/.ready
 
-.PHONY: quickstart test test-slow lint format lock picture bench clean
+.PHONY: quickstart test test-slow test-paddle lint format lock picture bench clean
 
 quickstart: $(READY)
 	$(BIN)/ocrvl quickstart --dir build/quickstart
@@ -14,6 +17,9 @@ test: $(READY) lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-paddle: $(PADDLE_READY)
+	$(PADDLE)/bin/python -m pytest -m paddle tests/with_paddle
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -31,10 +37,19 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
 	touch $@
 
+$(PADDLE_READY): pyproject.toml constraints-paddle.txt
+	test -x $(PADDLE)/bin/python || $(PYTHON) -m venv $(PADDLE)
+	$(PADDLE)/bin/python -m pip install --quiet --constraint constraints-paddle.txt torch==2.13.0
+	$(PADDLE)/bin/python -m pip install --quiet --constraint constraints-paddle.txt --editable '.[paddle,dev]'
+	touch $@
+
+COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \
+	--no-emit-index-url --extra dev pyproject.toml
+
 lock:
 	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv; }
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \
-		--no-emit-index-url --extra local --extra dev pyproject.toml --output-file constraints.txt
+	$(COMPILE) --extra local --output-file constraints.txt
+	$(COMPILE) --extra paddle --output-file constraints-paddle.txt
 
 picture: $(READY)
 	$(BIN)/python docs/make_picture.py
@@ -43,4 +58,4 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 
 clean:
-	rm -rf build dist $(VENV)
+	rm -rf build dist $(VENV) $(PADDLE)

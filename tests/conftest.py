@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from fakemodal.fixtures import fake_modal, start_fake_modal  # noqa: F401
+
 OCRVL = Path(sys.executable).with_name("ocrvl")
 WAIT_S = 120.0
 
@@ -76,13 +78,13 @@ class Shell:
             assert said.code == code, f"exit code {said.code}\n{said.out}\n{said.err}"
         return said
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[bytes]:
         """Start a command and return at once; what it says goes to ``started.txt``."""
         with (self.cwd / "started.txt").open("ab") as said:
             return subprocess.Popen(
                 [str(OCRVL), *map(str, arguments)],
                 cwd=self.cwd,
-                env=self.environment,
+                env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

@@ -35,6 +35,8 @@ _MARGIN_S = 900
 _STARTUP_TIMEOUT_S = 1800
 _SHORT_TIMEOUT_S = 6 * 3600
 _GIB = 1024
+_CORES_PER_GPU = 8.0
+_MEMORY_GIB_PER_GPU = 48
 _LONGEST_NAME = 64
 
 
@@ -71,27 +73,32 @@ def training_options(recipe: TrainRecipe, member: FamilyMember) -> FunctionOptio
             f"limits.timeout_hours is {hours:g}, and Modal ends a call after {LONGEST_HOURS} hours",
             f"--set limits.timeout_hours={LONGEST_HOURS}; a run that needs longer goes on with `ocrvl train --name`",
         )
-    gpu = training_gpu(recipe, member)
-    count = parse_gpu(gpu).count if gpu else 1
+    hardware = with_hardware(recipe, member).hardware
     longest = LONGEST_HOURS * 3600
     return FunctionOptions(
         name="train",
         image=training_image(recipe.engine),
         stores=("data", "models", "outputs"),
-        gpu=gpu,
-        cpu=recipe.hardware.cpu or (8.0 * count if gpu else 2.0),
-        memory_mib=_GIB * (recipe.hardware.memory_gib or (48 * count if gpu else 8)),
+        gpu=hardware.gpu,
+        cpu=hardware.cpu or 1.0,
+        memory_mib=_GIB * (hardware.memory_gib or 1),
         timeout_s=min(longest, round(hours * 3600) + _MARGIN_S) if hours else longest,
         max_retries=recipe.limits.max_retries,
         secrets=recipe.secrets,
     )
 
 
-def training_gpu(recipe: TrainRecipe, member: FamilyMember) -> str | None:
-    """Return the GPU that a recipe asks for, or the default; none for the toy, which learns on a CPU."""
-    if recipe.hardware.gpu:
-        return recipe.hardware.gpu
-    return None if member.name == "tiny" else DEFAULT_TRAINING_GPU
+def with_hardware(recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
+    """Return the recipe with all that is rented filled in; the toy needs no GPU."""
+    asked = recipe.hardware
+    gpu = asked.gpu or (None if member.name == "tiny" else DEFAULT_TRAINING_GPU)
+    count = parse_gpu(gpu).count if gpu else 0
+    filled = {
+        "gpu": gpu,
+        "cpu": asked.cpu or max(2.0, _CORES_PER_GPU * count),
+        "memory_gib": asked.memory_gib or max(8, _MEMORY_GIB_PER_GPU * count),
+    }
+    return recipe.model_copy(update={"hardware": asked.model_copy(update=filled)})
 
 
 def short_options(job: str, gpu: str | None, environment: Mapping[str, str]) -> FunctionOptions:

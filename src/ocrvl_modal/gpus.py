@@ -14,6 +14,12 @@ from ocrvl_modal.errors import did_you_mean, usage_error
 PRICES_SEEN = "2026-10"
 """When the list prices below were last read; the account's live rates go before them where they can be asked."""
 
+CORE_USD_PER_HOUR = Decimal("0.0472")
+"""List price of one physical CPU core."""
+
+GIB_USD_PER_HOUR = Decimal("0.0080")
+"""List price of one GiB of memory."""
+
 
 @dataclass(frozen=True)
 class Gpu:

@@ -144,6 +144,9 @@ _ERNIEKIT_TAIL = (
     "ERNIEKit writes the 0.9B prompt tail 'Assistant: ' into every sample, and this model is asked with"
     " 'Assistant:\\n': the tuned model would hallucinate"
 )
+_WHY_NOT = {
+    ("erniekit", "lora"): ": its adapters reach only a part of this model's layers, and it cannot merge them",
+}
 _NO_TOYS = "the tiny model is a toy, and ERNIEKit needs a GPU and its own source tree"
 
 # 1.6 is 1.5 in architecture, template and recipe; only its weights are others.
@@ -158,7 +161,7 @@ _V1_5 = FamilyMember(
     parameters=958_000_000,
     download_bytes=1_940_000_000,
     lora_parameters_per_rank=_REAL_LORA,
-    engines={"transformers": _BOTH, "paddleformers": _BOTH},
+    engines={"paddleformers": _BOTH, "transformers": _BOTH},
     refused={"erniekit": _ERNIEKIT_TAIL},
     training_defaults=_REAL_DEFAULTS,
     aliases=("1.5", "v1.5"),
@@ -187,7 +190,7 @@ FAMILY: Mapping[str, FamilyMember] = MappingProxyType(
                 parameters=958_000_000,
                 download_bytes=1_940_000_000,
                 lora_parameters_per_rank=_REAL_LORA,
-                engines={"transformers": _BOTH, "paddleformers": _BOTH, "erniekit": ("full",)},
+                engines={"paddleformers": _BOTH, "transformers": _BOTH, "erniekit": ("full",)},
                 training_defaults=_REAL_DEFAULTS,
                 aliases=("0.9b", "v1", "paddleocr-vl"),
             ),
@@ -297,6 +300,6 @@ def check_pairing(member: FamilyMember, engine: str, method: str) -> None:
     methods = member.engines.get(engine, ())
     if method not in methods:
         raise usage_error(
-            f"{engine} cannot train {member.name} with method '{method}'",
+            f"{engine} cannot train {member.name} with method '{method}'{_WHY_NOT.get((engine, method), '')}",
             f"--engine {next(name for name, known in member.engines.items() if method in known)}",
         )

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-from ocrvl_modal.gpus import parse_gpu
+from ocrvl_modal.engines.erniekit.keys import packed_sequences
+from ocrvl_modal.gpus import CORE_USD_PER_HOUR, GIB_USD_PER_HOUR, parse_gpu
 from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.recipes import TrainRecipe
 
@@ -17,6 +18,8 @@ _BYTES_PER_TRAINED_PARAMETER = 16
 _BYTES_PER_FROZEN_PARAMETER = 4
 # A checkpoint holds the weight and the two moments.
 _BYTES_PER_SAVED_PARAMETER = 12
+# Prompt, framing and end, beside the tokens of image and target.
+_TOKENS_AROUND_A_SAMPLE = 12
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,11 @@ class DatasetSize:
 
 
 class TrainPlan(BaseModel):
-    """What will happen. Memory is that of weights, gradients and optimizer; activations come on top."""
+    """What will happen. Memory is that of weights, gradients and optimizer; activations come on top.
+
+    ``samples_that_fit`` is given where the engine packs samples into sequences that hold fewer of them than a forward
+    pass may take; ``samples_per_step`` is an estimate then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +50,7 @@ class TrainPlan(BaseModel):
     validation_samples: int
     longest_sample_tokens: int
     samples_per_step: int
+    samples_that_fit: int | None = None
     max_steps: int
     warmup_steps: int
     epochs: float
@@ -58,12 +66,18 @@ class TrainPlan(BaseModel):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user hardly means."""
-        if self.samples_per_step <= self.samples:
-            return ()
-        return (
-            f"a step takes {self.samples_per_step} samples, and there are {self.samples}: lower batch.per_device or"
-            " batch.gradient_accumulation",
-        )
+        warnings: list[str] = []
+        if self.samples_per_step > self.samples:
+            warnings.append(
+                f"a step takes {self.samples_per_step} samples, and there are {self.samples}: lower batch.per_device or"
+                " batch.gradient_accumulation"
+            )
+        if self.samples_that_fit:
+            warnings.append(
+                f"data.max_seq_len has room for about {self.samples_that_fit} of these samples at a time, fewer than"
+                f" batch.per_device: a step takes about {self.samples_per_step}"
+            )
+        return tuple(warnings)
 
     @property
     def deadline_s(self) -> float | None:
@@ -88,7 +102,9 @@ def make_plan(
     devices: int,
 ) -> TrainPlan:
     """Return the plan of ``recipe`` on ``devices`` devices. Pure: the same arguments give the same plan."""
-    samples_per_step = recipe.batch.per_device * recipe.batch.gradient_accumulation * devices
+    samples_that_fit = _samples_that_fit(recipe, train)
+    samples_per_pass = samples_that_fit or recipe.batch.per_device
+    samples_per_step = samples_per_pass * recipe.batch.gradient_accumulation * devices
     max_steps = recipe.schedule.max_steps or math.ceil(train.samples * recipe.schedule.num_epochs / samples_per_step)
     epochs = max_steps * samples_per_step / train.samples
     trained = _trained_parameters(recipe, member)
@@ -105,6 +121,7 @@ def make_plan(
         validation_samples=validation_samples,
         longest_sample_tokens=train.longest_sample_tokens,
         samples_per_step=samples_per_step,
+        samples_that_fit=samples_that_fit,
         max_steps=max_steps,
         warmup_steps=_warmup_steps(recipe, max_steps),
         epochs=round(epochs, 2),
@@ -117,6 +134,19 @@ def make_plan(
         price_usd_per_hour=_price(recipe, backend),
         most_usd=recipe.limits.max_cost_usd,
     )
+
+
+def _samples_that_fit(recipe: TrainRecipe, train: DatasetSize) -> int | None:
+    """Return how many average samples ERNIEKit's packed sequences hold, where that is less than ``batch.per_device``.
+
+    A sequence is closed when the next sample would make it longer than ``data.max_seq_len``.
+    """
+    sequences = packed_sequences(recipe) if recipe.engine == "erniekit" else None
+    if sequences is None:
+        return None
+    sample_tokens = train.tokens / train.samples + _TOKENS_AROUND_A_SAMPLE
+    fit = sequences * max(1, math.floor(recipe.data.max_seq_len / sample_tokens))
+    return fit if fit < recipe.batch.per_device else None
 
 
 def _trained_parameters(recipe: TrainRecipe, member: FamilyMember) -> int:
@@ -138,6 +168,10 @@ def _disk_bytes(recipe: TrainRecipe, member: FamilyMember, checkpoint_bytes: int
 
 
 def _price(recipe: TrainRecipe, backend: str) -> Decimal:
-    if backend == "local" or recipe.hardware.gpu is None:
+    """Return the list price of all that is rented; memory and cores are billed beside the GPU."""
+    if backend == "local":
         return Decimal(0)
-    return parse_gpu(recipe.hardware.gpu).price_usd_per_hour
+    hardware = recipe.hardware
+    gpu = parse_gpu(hardware.gpu).price_usd_per_hour if hardware.gpu else Decimal(0)
+    rest = Decimal(hardware.cpu or 0) * CORE_USD_PER_HOUR + (hardware.memory_gib or 0) * GIB_USD_PER_HOUR
+    return round(gpu + rest, 2)

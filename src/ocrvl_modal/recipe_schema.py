@@ -246,7 +246,7 @@ def flatten(recipe: TrainRecipe) -> dict[str, Any]:
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             for key, inner in value.items():
                 walk(f"{prefix}{key}.", inner)
         else:

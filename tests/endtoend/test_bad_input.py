@@ -54,7 +54,7 @@ CASES = {
     "missing place": (("volume", "get", "/data/nothing"), 5, "/data/nothing", "ocrvl volume ls /data"),
     "unknown option": (("train", "--dat", "x"), 2, "--dat", "--help"),
     "unknown command": (("trian",), 2, "trian", "--help"),
-    "modal": ((*TRAIN, "--backend", "modal"), 2, "cannot run on Modal yet", "--backend local"),
+    "modal": ((*TRAIN, "--backend", "modal"), 4, "no Modal token", "--backend local"),
     "resume from nothing": ((*TRAIN, "--resume-from", "nobody"), 5, "nobody", ""),
 }
 

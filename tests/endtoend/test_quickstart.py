@@ -25,3 +25,10 @@ def test_quickstart_learns_survives_a_kill_and_proves_it(bare_shell: Shell) -> N
     reading = said["readings"][0]
     there = Shell(bare_shell.cwd / "try", bare_shell.cwd)
     assert there("infer", reading["image"], "--run", "quickstart").out.strip() == reading["read"]
+
+
+@pytest.mark.parametrize(("engine", "hint"), [("erniekit", "--engine transformers"), ("paddle", "paddleformers")])
+def test_quickstart_names_the_engines_that_can(bare_shell: Shell, engine: str, hint: str) -> None:
+    said = bare_shell("quickstart", "--engine", engine, "--dir", "try", code=2)
+    assert hint in said.err
+    assert not (bare_shell.cwd / "try").exists()

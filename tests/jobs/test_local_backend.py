@@ -377,10 +377,20 @@ def test_libraries_that_are_not_installed_are_named_with_the_command_that_instal
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend.require_ready()
-    monkeypatch.setattr(local, "_LOCAL_LIBRARIES", ("json", "no_such_library"))
+    monkeypatch.setattr(local, "_READING", ("json", "no_such_library"))
     with pytest.raises(OcrvlError, match="need no_such_library") as caught:
         backend.require_ready()
     assert caught.value.hint == "pip install 'ocrvl-modal[local]'"
+
+
+def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(local.LIBRARIES, "paddleformers", ("json", "no_such_paddle"))
+    backend.require_ready("transformers")
+    with pytest.raises(OcrvlError, match="need no_such_paddle") as caught:
+        backend.require_ready("paddleformers")
+    assert "pip install 'ocrvl-modal[paddle]'" in caught.value.hint
 
 
 @pytest.mark.parametrize(("found", "words"), [([], "CPU cores, no GPU"), (["A100", "A100"], "A100, A100")])

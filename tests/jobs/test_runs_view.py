@@ -63,7 +63,7 @@ def test_a_run_is_shown_as_what_it_truly_is(house: House, state: State, alive: b
         assert view.state == ("interrupted" if state in ACTIVE else state)
         assert view.ended
     assert view.to_dict()["state"] == view.state
-    assert view.to_dict()["alive"] == (alive and state in ACTIVE)
+    assert view.to_dict()["alive"] == (alive and state in {*ACTIVE, "interrupted"})
     assert (view.reason == "") == (alive or state not in ACTIVE)
 
 

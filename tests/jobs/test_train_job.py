@@ -211,7 +211,7 @@ def test_a_signal_has_the_engine_save_and_the_run_goes_on_there(
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, RunCancelled])
-@pytest.mark.parametrize("where", ["find_model", "choose_checkpoint", "_engine_job", "export"])
+@pytest.mark.parametrize("where", ["find_model", "go_back_to_start", "_engine_job", "export"])
 def test_a_signal_at_any_stage_is_recorded_and_the_next_start_goes_on(
     house: House, monkeypatch: pytest.MonkeyPatch, end: type[BaseException], where: str
 ) -> None:

@@ -23,11 +23,14 @@ StopKind = Literal["cancel", "interrupt"]
 
 @dataclass(frozen=True)
 class StoreEntry:
-    """A file or a folder in a store. ``place`` is its whole name, such as ``/data/digits``."""
+    """A file or a folder in a store. ``place`` is its whole name, such as ``/data/digits``.
+
+    A folder's size is ``None`` where adding it up would mean asking for every file in it.
+    """
 
     place: str
     is_folder: bool
-    size_bytes: int
+    size_bytes: int | None
     modified_at: datetime
 
 
@@ -110,6 +113,10 @@ class Backend(Protocol):
     places: Places
     """The folders that jobs see."""
 
+    def where(self, store: str) -> str:
+        """Return, for people, where a store really is."""
+        ...
+
     def describe(self, recipe: TrainRecipe) -> str:
         """Return, for the plan, what a run would run on."""
         ...
@@ -122,8 +129,8 @@ class Backend(Protocol):
         """Return how many processes a run trains with, one a device."""
         ...
 
-    def require_ready(self) -> None:
-        """Raise an error, with the command that mends it, where jobs could not start here."""
+    def require_ready(self, engine: str | None = None) -> None:
+        """Raise an error, with the command that mends it, where jobs, or that engine, could not start here."""
         ...
 
     def readable_path(self, reference: str) -> Path | None:

@@ -21,6 +21,7 @@ from typing import Any
 from ocrvl_modal import files, locks
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
 from ocrvl_modal.backends.store_folder import FolderStores
+from ocrvl_modal.engines import LIBRARIES
 from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.jobs.answers import read_answer
@@ -34,7 +35,9 @@ from ocrvl_modal.runs.record import RunRecord, read_record
 _LAST_LINES = 15
 _POLL_S = 0.05
 _END_WAIT_S = 5.0
-_LOCAL_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "jinja2")
+_READING = ("torch", "transformers", "tokenizers", "jinja2")
+_INSTALL = "pip install 'ocrvl-modal[local]'"
+_INSTALL_PADDLE = "in an environment of its own (python3 -m venv paddle): pip install 'ocrvl-modal[paddle]'"
 
 
 class LocalBackend:
@@ -48,6 +51,10 @@ class LocalBackend:
         self.places = Places.under(home)
         self.stores: Stores = FolderStores(self.places)
 
+    def where(self, store: str) -> str:
+        """Return the store's folder."""
+        return str(self.places.store(store))
+
     def describe(self, recipe: TrainRecipe) -> str:
         """Return, for the plan, what this machine has."""
         gpu = recipe.hardware.gpu
@@ -56,12 +63,14 @@ class LocalBackend:
         text = f"this machine: {', '.join(found)}" if found else f"this machine: {cores}, no GPU"
         return f"{text} ({gpu} is asked for on Modal only)" if gpu else text
 
-    def require_ready(self) -> None:
-        """Require the libraries that train and read on this machine."""
-        missing = [name for name in _LOCAL_LIBRARIES if importlib.util.find_spec(name) is None]
+    def require_ready(self, engine: str | None = None) -> None:
+        """Require the libraries that read on this machine, and those that train with ``engine``."""
+        needed = dict.fromkeys((*_READING, *LIBRARIES.get(engine or "", ())))
+        missing = [name for name in needed if importlib.util.find_spec(name) is None]
         if missing:
             raise OcrvlError(
-                f"training and reading on this machine need {', '.join(missing)}", "pip install 'ocrvl-modal[local]'"
+                f"training and reading on this machine need {', '.join(missing)}",
+                _INSTALL_PADDLE if engine == "paddleformers" else _INSTALL,
             )
 
     def with_hardware(self, recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:  # noqa: ARG002

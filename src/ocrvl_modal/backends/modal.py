@@ -15,8 +15,8 @@ from ocrvl_modal.app import (
     DEFAULT_READING_GPU,
     build_app,
     short_options,
-    training_gpu,
     training_options,
+    with_hardware,
 )
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
 from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse
@@ -30,7 +30,7 @@ from ocrvl_modal.places import is_place
 from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.record import ACTIVE, RunRecord, parse_record
-from ocrvl_modal.volumes import PLACES
+from ocrvl_modal.volumes import PLACES, VOLUMES
 
 if TYPE_CHECKING:
     import modal
@@ -52,14 +52,19 @@ class ModalBackend:
         self.places = PLACES
         self.stores: Stores = ModalStores()
 
+    def where(self, store: str) -> str:
+        """Return the store's volume."""
+        volume = VOLUMES[store]
+        return f"Modal volume {volume.name} (version {volume.version})"
+
     def describe(self, recipe: TrainRecipe) -> str:
         """Return, for the plan, what a run would run on."""
-        return f"Modal: {recipe.hardware.gpu or 'CPU, no GPU'}"
+        hardware = recipe.hardware
+        return f"Modal: {hardware.gpu or 'no GPU'}, {hardware.cpu:g} cores, {hardware.memory_gib} GiB"
 
     def with_hardware(self, recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
         """Return the recipe with its GPU filled in; raise a usage error for what Modal would refuse."""
-        hardware = recipe.hardware.model_copy(update={"gpu": training_gpu(recipe, member)})
-        recipe = recipe.model_copy(update={"hardware": hardware})
+        recipe = with_hardware(recipe, member)
         training_options(recipe, member)
         if recipe.output_dir and not is_place(recipe.output_dir):
             raise usage_error(
@@ -73,8 +78,8 @@ class ModalBackend:
         gpus = parse_gpu(recipe.hardware.gpu).count if recipe.hardware.gpu else 1
         return recipe.hardware.num_processes or gpus
 
-    def require_ready(self) -> None:
-        """Return at once: that Modal answers was found when this backend was opened."""
+    def require_ready(self, engine: str | None = None) -> None:
+        """Return at once: that Modal answers was found when this backend was opened, and images have the engines."""
 
     def readable_path(self, reference: str) -> Path | None:
         """Return where this machine reads a dataset; ``None`` for one in the data store, which a job must read."""
@@ -134,7 +139,7 @@ class ModalBackend:
         """Take a run that nobody works on; what is started in vain is stopped again."""
         place = f"/outputs/{name}/run.json"
         record = parse_record(self.stores.read_bytes(place), place) if self.stores.exists(place) else None
-        if record is not None and record.state in ACTIVE and self.pulse(record).alive:
+        if record is not None and record.state in {*ACTIVE, "interrupted"} and self.pulse(record).alive:
             raise usage_error(f"a call on Modal works on run '{name}'", f"ocrvl runs wait {name}")
         with ExitStack() as stack:
             yield _ModalSlot(name, self.stores, stack)

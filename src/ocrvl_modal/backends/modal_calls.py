@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,31 +40,49 @@ def call_and_wait(options: FunctionOptions, request: dict[str, Any], on_progress
 @contextmanager
 def _listening(app: modal.App, on_progress: OnProgress) -> Iterator[deque[str]]:
     """Pass on the progress that a job tells in its log; yield the last other lines."""
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    stopped = threading.Event()
-
-    def listen() -> None:
-        rest = ""
-        try:
-            for entry in app.logs.stream():
-                if stopped.is_set():
-                    return
-                *lines, rest = (rest + entry.message).split("\n")
-                for line in lines:
-                    progress = parse_progress(line)
-                    if progress:
-                        on_progress(*progress)
-                    elif line.strip():
-                        last.append(line.rstrip())
-        except Exception:  # noqa: BLE001 - a log that cannot be followed must not end what it is the log of
-            return
-
-    listener = threading.Thread(target=listen, daemon=True)
+    listener = _Listener(app, on_progress)
     listener.start()
     try:
-        yield last
+        yield listener.last
     finally:
-        stopped.set()
+        listener.stop()
+
+
+class _Listener(threading.Thread):
+    """Follows an app's log. It has an event loop of its own, since a request to Modal can only be broken off there."""
+
+    def __init__(self, app: modal.App, on_progress: OnProgress) -> None:
+        super().__init__(daemon=True)
+        self.last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._app = app
+        self._on_progress = on_progress
+        self._loop = asyncio.new_event_loop()
+        self._task = self._loop.create_task(self._listen())
+
+    def run(self) -> None:
+        """Listen until the log ends or :meth:`stop` is called."""
+        # A log that cannot be followed must not end what it is the log of.
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            self._loop.run_until_complete(self._task)
+
+    def stop(self) -> None:
+        """End the listening."""
+        self._loop.call_soon_threadsafe(self._task.cancel)
+        self.join(_LISTENING_WAIT_S)
+
+    async def _listen(self) -> None:
+        rest = ""
+        async for entry in self._app.logs.stream.aio():
+            *lines, rest = (rest + entry.message).split("\n")
+            for line in lines:
+                self._hear(line)
+
+    def _hear(self, line: str) -> None:
+        progress = parse_progress(line)
+        if progress:
+            self._on_progress(*progress)
+        elif line.strip():
+            self.last.append(line.rstrip())
 
 
 def _died(job: str, error: Exception, lines: deque[str]) -> Exception:
@@ -71,7 +92,7 @@ def _died(job: str, error: Exception, lines: deque[str]) -> Exception:
     told = (exception.AuthError, exception.ConnectionError, exception.ServiceError, exception.ResourceExhaustedError)
     if isinstance(error, (*told, OcrvlError)):
         return error
-    threading.Event().wait(_LISTENING_WAIT_S)
+    time.sleep(_LISTENING_WAIT_S)
     shown = "\n".join(lines)
     return OcrvlError(
         f"the job '{job}' died on Modal: {_cause(error)}\n{shown}".rstrip(),

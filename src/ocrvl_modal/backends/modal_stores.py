@@ -40,7 +40,7 @@ class ModalStores:
         return any(PurePosixPath(entry.path).name == inside.name for entry in siblings or ())
 
     def list(self, place: str) -> list[StoreEntry]:
-        """Return what is in a folder, or the file itself, by name. A folder's own size is not known here: 0."""
+        """Return what is in a folder, or the file itself, by name. A folder's size is not asked for."""
         store, inside = split_place(place)
         found = self._listed(store, inside)
         if found is None:
@@ -172,7 +172,7 @@ def _is_folder(entry: Any) -> bool:
 def _entry(store: str, entry: Any) -> StoreEntry:
     modified = datetime.fromtimestamp(entry.mtime, timezone.utc)
     folder = _is_folder(entry)
-    return StoreEntry(f"/{store}/{entry.path.strip('/')}", folder, 0 if folder else entry.size, modified)
+    return StoreEntry(f"/{store}/{entry.path.strip('/')}", folder, None if folder else entry.size, modified)
 
 
 def _nothing_at(place: str) -> Exception:

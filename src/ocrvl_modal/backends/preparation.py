@@ -16,11 +16,13 @@ from ocrvl_modal.backends.submission import Submission
 from ocrvl_modal.configs import find_recipe
 from ocrvl_modal.data.checks import DatasetReport
 from ocrvl_modal.engines import get_engine
+from ocrvl_modal.engines.erniekit.user_config import read_user_config
 from ocrvl_modal.errors import not_found, usage_error
 from ocrvl_modal.jobs.download import has_other_revision, model_place
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, check_pairing, default_engine, find_member, get_member
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
+from ocrvl_modal.recipe_edits import merge
 from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recipe_from
 from ocrvl_modal.runs.layout import checkpoint_step
 from ocrvl_modal.runs.record import now
@@ -42,6 +44,7 @@ class Asked:
     sets: tuple[str, ...] = ()
     resume_from: str | None = None
     output_dir: str | None = None
+    config_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Resolved:
     recipe: TrainRecipe
     member: FamilyMember
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,17 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
         check_name(asked.name)
     begun = load_recipe(backend, asked.name) if asked.name and find_run(backend, asked.name) else None
     goes_on = begun is not None and not asked.recipe and not asked.data
-    written = _written(asked, begun if goes_on else None)
+    written, config_notes = _with_engine_config(_written(asked, begun if goes_on else None), asked.config_path)
     member = _member(recipe_from(written, asked.sets), backend)
     recipe = recipe_from(written, asked.sets, family=member)
     # A run keeps to the data that it was begun with, whatever has come to lie beside it since.
     recipe, notes = (recipe, ()) if goes_on else _with_held_out_beside(recipe, backend)
     recipe = _with_engine(recipe, member, backend)
-    notes += get_engine(recipe.engine).check(recipe, member)
+    warnings = config_notes + get_engine(recipe.engine).check(recipe, member)
     recipe = backend.with_hardware(_with_places(recipe), member)
     if recipe.output_dir and not (begun and begun.output_dir == recipe.output_dir):
         _require_free(recipe.output_dir, backend)
-    return Resolved(asked.name or _new_name(recipe, member), recipe, member, notes)
+    return Resolved(asked.name or _new_name(recipe, member), recipe, member, notes, warnings)
 
 
 def check(resolved: Resolved, backend: Backend, on_progress: OnProgress) -> CheckedData:
@@ -227,6 +231,14 @@ def _written(asked: Asked, begun: TrainRecipe | None) -> dict[str, Any]:
     return written
 
 
+def _with_engine_config(written: dict[str, Any], file: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Lay an engine's own configuration over the recipe; return notes on what of it is not obeyed."""
+    if file is None:
+        return written, ()
+    told, notes = read_user_config(Path(file))
+    return {**merge(written, told), "engine_config": told["engine_config"]}, notes
+
+
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: str) -> None:
     for part in path[:-1]:
         child = tree.get(part)
@@ -261,8 +273,14 @@ def _is_there(backend: Backend, reference: str) -> bool:
 
 
 def _with_engine(recipe: TrainRecipe, member: FamilyMember, backend: Backend) -> TrainRecipe:
-    engine = default_engine(member, recipe.method, backend.name) if recipe.engine == "auto" else recipe.engine
+    suits_best = "erniekit" if recipe.engine_config is not None else default_engine(member, recipe.method, backend.name)
+    engine = suits_best if recipe.engine == "auto" else recipe.engine
     check_pairing(member, engine, recipe.method)
+    if recipe.engine_config is not None and engine != "erniekit":
+        raise usage_error(
+            f"a configuration of the engine's own is for erniekit, and the engine is {engine}",
+            "--engine erniekit, or leave --config-path and engine_config out",
+        )
     return recipe.model_copy(update={"engine": engine})
 
 

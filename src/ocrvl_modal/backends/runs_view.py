@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from ocrvl_modal.backends.base import Backend, Pulse
-from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found
+from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found, usage_error
 from ocrvl_modal.places import Places
 from ocrvl_modal.recipes import TrainRecipe, check_name, parse_recipe
 from ocrvl_modal.runs.layout import RunLayout
@@ -50,8 +51,11 @@ class RunView:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more without a new start."""
-        return self.state not in ACTIVE
+        """Whether nothing will change any more without a new start.
+
+        A run that was interrupted may be about to go on: its call lives, and is started again.
+        """
+        return self.state not in ACTIVE and not self.alive
 
     def to_dict(self) -> dict[str, Any]:
         """Return the view as it stands in JSON output."""
@@ -82,6 +86,16 @@ def load_run(backend: Backend, name: str) -> RunView:
     return view
 
 
+def require_idle(backend: Backend, place: str) -> None:
+    """Raise a usage error where a place belongs to a run that somebody works on."""
+    parts = PurePosixPath(place).parts
+    if len(parts) < 3 or parts[:2] != ("/", "outputs"):
+        return
+    view = find_run(backend, parts[2])
+    if view is not None and view.alive:
+        raise usage_error(f"run '{parts[2]}' is {view.state}", f"ocrvl runs stop {parts[2]}")
+
+
 def list_runs(backend: Backend) -> tuple[list[RunView], list[OcrvlError]]:
     """Return all runs, newest first, and the errors of those whose record cannot be read."""
     views: list[RunView] = []
@@ -100,7 +114,7 @@ def list_runs(backend: Backend) -> tuple[list[RunView], list[OcrvlError]]:
 def _settled_view(backend: Backend, place: str) -> RunView:
     """Read the record after asking who is alive: one that ended in between has written its end by then."""
     record = parse_record(backend.stores.read_bytes(place), place)
-    if record.state not in ACTIVE:
+    if record.state not in {*ACTIVE, "interrupted"}:
         return RunView(record, Pulse(alive=False))
     pulse = backend.pulse(record)
     record = parse_record(backend.stores.read_bytes(place), place)

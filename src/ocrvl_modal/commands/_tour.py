@@ -17,9 +17,10 @@ from ocrvl_modal.backends.preparation import Asked, CheckedData, Resolved
 from ocrvl_modal.backends.runs_view import RunView, find_run, load_metrics, load_run, place_of
 from ocrvl_modal.backends.submission import Submission, submit
 from ocrvl_modal.data.synth import SynthReport, synthesize_digits
+from ocrvl_modal.engines import get_engine
 from ocrvl_modal.errors import OcrvlError, usage_error
 from ocrvl_modal.files import remove_folder
-from ocrvl_modal.models import FAMILY
+from ocrvl_modal.models import FAMILY, check_pairing
 from ocrvl_modal.output import Output, stderr_console
 from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.report.follow import follow
@@ -47,16 +48,17 @@ class Training:
 class Tour:
     """One quickstart."""
 
-    def __init__(self, home: Path, out: Output, *, keep: bool) -> None:
+    def __init__(self, home: Path, out: Output, *, engine: str, keep: bool) -> None:
         self.backend = LocalBackend(home)
         self.home = home
         self.out = out
+        self.engine = engine
         self.name = self._free_name() if keep else RUN
         self._began = time.monotonic()
 
     def go(self) -> TourReport:
         """Take every step and return what came of it."""
-        self.backend.require_ready()
+        self.backend.require_ready(self.engine)
         self.clear()
         made = self.step("made a dataset", self.make_dataset, lambda made: f"{_samples(made)} of six digits")
         self.step("made a model", self.make_model, lambda model: f"{size(model['size_bytes'])}, weights at random")
@@ -109,7 +111,7 @@ class Tour:
 
     def check_and_plan(self) -> tuple[Resolved, CheckedData, TrainPlan]:
         """Do what ``ocrvl train --dry-run`` does."""
-        asked = Asked(data=f"{DATASET}/train.jsonl", model="tiny", name=self.name)
+        asked = Asked(data=f"{DATASET}/train.jsonl", model="tiny", engine=self.engine, name=self.name)
         resolved = preparation.resolve(asked, self.backend)
         with self.out.progress() as on_progress:
             checked = preparation.check(resolved, self.backend, on_progress)
@@ -184,6 +186,13 @@ class Tour:
         while find_run(self.backend, name := RUN if number == 1 else f"{RUN}-{number}"):
             number += 1
         return name
+
+
+def check_engine(name: str) -> str:
+    """Return the name of an engine that trains the toy model; raise a usage error for any other."""
+    get_engine(name)
+    check_pairing(FAMILY["tiny"], name, "full")
+    return name
 
 
 def _samples(made: SynthReport) -> str:

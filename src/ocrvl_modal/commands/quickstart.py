@@ -20,6 +20,9 @@ def quickstart(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the run of an earlier quickstart; this one gets the next free name.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="Train with this engine: transformers, or paddleformers where it is installed.")
+    ] = "transformers",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -30,14 +33,14 @@ def quickstart(
       ocrvl quickstart --dir ./try-ocrvl
     """
     from ocrvl_modal.backends.runs_view import load_metrics
-    from ocrvl_modal.commands._tour import Tour
+    from ocrvl_modal.commands._tour import Tour, check_engine
     from ocrvl_modal.output import Output
     from ocrvl_modal.report.quickstart_summary import summary
     from ocrvl_modal.settings import home
 
     out = Output.of("quickstart", json=json, quiet=quiet)
     where = folder.expanduser().absolute() if folder else home()
-    tour = Tour(where, out, keep=keep)
+    tour = Tour(where, out, engine=check_engine(engine), keep=keep)
     report = tour.go()
     out.finish(
         report.to_dict(),

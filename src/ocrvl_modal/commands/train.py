@@ -40,6 +40,12 @@ def train(
     output_dir: Annotated[
         str | None, typer.Option(help="Also put the finished model here: a folder, or /models/… in a store.")
     ] = None,
+    config_path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="A configuration of your own for ERNIEKit, in place of run_ocr_vl_sft_16k.yaml."
+        ),
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +77,7 @@ def train(
     out = Output.of("train", json=json, quiet=quiet)
     place = open_chosen_backend(backend, out)
     asked = preparation.Asked(
-        recipe, data, model, method, engine, name, gpu, tuple(sets or ()), resume_from, output_dir
+        recipe, data, model, method, engine, name, gpu, tuple(sets or ()), resume_from, output_dir, config_path
     )
     start(asked, place, out, detach=detach, dry_run=dry_run, yes=yes)
 
@@ -88,7 +94,7 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
     with out.progress() as on_progress:
         checked = preparation.check(resolved, place, on_progress)
     planned = preparation.plan(resolved, checked, place)
-    for warning in (*checked.warnings, *planned.warnings):
+    for warning in (*resolved.warnings, *checked.warnings, *planned.warnings):
         out.warn(warning)
     if dry_run:
         missing = preparation.missing_model(resolved, place)
@@ -97,9 +103,9 @@ def start(asked: Any, place: Backend, out: Output, *, detach: bool, dry_run: boo
         _finish_dry_run(resolved.recipe, planned, out)
         return
     _show_plan(planned, out)
-    if planned.price_usd_per_hour:
-        out.confirm("Start it?", yes=yes)
-    place.require_ready()
+    if planned.price_usd_per_hour and resolved.recipe.hardware.gpu:
+        out.confirm(f"Start it, at ${planned.price_usd_per_hour} an hour?", yes=yes)
+    place.require_ready(resolved.recipe.engine)
     with out.progress() as on_progress:
         resolved, checked = preparation.stage(resolved, checked, place, out.note, on_progress)
     record = submit(place, preparation.submission(resolved, checked, planned, asked, place), out.note)

@@ -7,6 +7,12 @@ from ocrvl_modal.errors import did_you_mean, usage_error
 
 ENGINE_NAMES = ("transformers", "paddleformers", "erniekit")
 
+LIBRARIES = {
+    "transformers": ("torch", "transformers", "peft", "tokenizers", "jinja2"),
+    "paddleformers": ("paddle", "paddleformers"),
+}
+"""What must be importable where an engine trains. ERNIEKit is no library: it looks for its own source tree."""
+
 
 def get_engine(name: str) -> Engine:
     """Return a fresh engine of that name; raise a usage error for one that is unknown."""
@@ -15,7 +21,7 @@ def get_engine(name: str) -> Engine:
 
         return TransformersEngine()
     if name == "paddleformers":
-        from ocrvl_modal.engines.paddleformers import PaddleFormersEngine
+        from ocrvl_modal.engines.paddleformers.engine import PaddleFormersEngine
 
         return PaddleFormersEngine()
     if name == "erniekit":

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ocrvl_modal import files
 from ocrvl_modal.engines.images import pixel_limits, write_pixel_limits
+from ocrvl_modal.engines.paddleformers import adapter as of_paddleformers
 from ocrvl_modal.engines.reader import Reader, load_model
 from ocrvl_modal.engines.weights import INDEX, WEIGHTS, WeightFiles, canonical_name
 from ocrvl_modal.errors import OcrvlError, not_found
@@ -108,7 +109,8 @@ def _tuned_weights(checkpoint: Path, base: Path, method: Method, scratch: Path) 
             yield weights
         return
     with tempfile.TemporaryDirectory(prefix=".merged.", suffix=".tmp", dir=scratch) as merged:
-        _merge_adapter(checkpoint, base, Path(merged))
+        merge = of_paddleformers.merge_adapter if of_paddleformers.is_adapter(checkpoint) else _merge_adapter
+        merge(checkpoint, base, Path(merged))
         with WeightFiles(Path(merged)) as weights:
             yield weights
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ocrvl_modal.engines.libraries import make_transformers_importable
 from ocrvl_modal.errors import OcrvlError, data_error, not_found
 from ocrvl_modal.models import PixelLimits
 
@@ -70,12 +71,22 @@ def image_processor(model_folder: Path, pixels: PixelLimits | None = None) -> An
 
     ``pixels`` goes before the limits in the model's ``preprocessor_config.json``.
     """
-    from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
-
     config = _read_config(model_folder)
     limits = pixels or pixel_limits(model_folder)
     known = {key: config[key] for key in _PROCESSOR_KEYS if key in config}
-    return PaddleOCRVLImageProcessorPil(**known, min_pixels=limits.minimum, max_pixels=limits.maximum)
+    return _processor_class()(**known, min_pixels=limits.minimum, max_pixels=limits.maximum)
+
+
+def _processor_class() -> Any:
+    """Return the processor that works on Pillow images: it has another name since transformers 5.18."""
+    make_transformers_importable()
+    try:
+        from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
+    except ModuleNotFoundError:
+        from transformers.models.paddleocr_vl.image_processing_paddleocr_vl import PaddleOCRVLImageProcessor
+
+        return PaddleOCRVLImageProcessor
+    return PaddleOCRVLImageProcessorPil
 
 
 def pixel_limits(model_folder: Path) -> PixelLimits:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ocrvl_modal.engines.images import as_rgb, image_processor, load_image
+from ocrvl_modal.engines.libraries import make_transformers_importable
 from ocrvl_modal.errors import OcrvlError, data_error, not_found, usage_error
 from ocrvl_modal.models import FamilyMember
 
@@ -110,7 +111,7 @@ class Reader:
         """Return how many patches an image makes, from its file's header; 0 where it cannot be read at all."""
         try:
             with _open(image) as opened:
-                return int(self._processor.get_number_of_image_patches(opened.height, opened.width))
+                return int(self._processor.get_number_of_image_patches(opened.height, opened.width, {}))
         except Exception:  # noqa: BLE001 - a broken file makes Pillow raise nearly anything; reading it says what
             return 0
 
@@ -214,6 +215,7 @@ class Reader:
 
 def load_model(model_folder: Path, dtype: Any) -> Any:
     """Return the model in a folder, on the CPU, in ``dtype``; raise an error where a tensor is missing or left over."""
+    make_transformers_importable()
     from safetensors import SafetensorError
     from transformers import PaddleOCRVLForConditionalGeneration
 
@@ -236,6 +238,7 @@ def load_model(model_folder: Path, dtype: Any) -> Any:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers from printing bars and advice while it loads; errors still come as exceptions."""
+    make_transformers_importable()
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ocrvl_modal.jobs.reader_python import export_model
 from ocrvl_modal.models import PixelLimits, get_member
 from ocrvl_modal.places import Places
 
@@ -40,8 +41,6 @@ class ExportResult(BaseModel):
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Export one checkpoint."""
-    from ocrvl_modal.engines.export import export_model
-
     asked = ExportRequest.model_validate(request)
     places = asked.places
     report = export_model(

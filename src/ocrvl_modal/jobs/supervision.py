@@ -98,7 +98,7 @@ class Supervisor:
                 self._take(process.next_line(_POLL_S))
                 self._heartbeat()
                 self.past_deadline = self._is_past_deadline()
-                stuck = self._stuck()
+                stuck = None if self.past_deadline else self._stuck()
         if stuck:
             return replace(self.stop(process), error=stuck, is_stuck=True)
         return self.stop(process) if self.past_deadline else self._end(process, asked=False)

@@ -16,13 +16,15 @@ from ocrvl_modal import files
 from ocrvl_modal.data.checks import dataset_digest
 from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE, EngineJob
-from ocrvl_modal.engines.export import export_model
 from ocrvl_modal.engines.prompt_identity import check_prompt_identity
 from ocrvl_modal.errors import OcrvlError, data_error, not_found, of_the_system, usage_error
+from ocrvl_modal.jobs.beginning import begin_attempt, is_over, require_progress
 from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.host import Host
+from ocrvl_modal.jobs.reader_python import export_model
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
+from ocrvl_modal.jobs.starting_point import choose_checkpoint
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, member_of
 from ocrvl_modal.places import Places
@@ -34,20 +36,15 @@ from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import MetricsLog
 from ocrvl_modal.runs.record import (
     ACTIVE,
-    DIED,
     Attempt,
     Cost,
     ErrorNote,
     RecordWriter,
     State,
-    close_dead_attempt,
-    now,
     read_record,
-    with_state,
 )
 
 _RESERVE_BYTES = 1 << 18
-_DEATHS_IN_A_ROW = 3
 
 
 class TrainRequest(BaseModel):
@@ -68,8 +65,9 @@ def run(request: dict[str, Any], host: Host | None = None) -> dict[str, Any]:
     """
     asked = TrainRequest.model_validate(request)
     host = host or Host.this_process()
-    if (over := _over_already(asked)) is not None:
-        return over
+    record = read_record(RunLayout.of(asked.places.outputs, asked.name).record)
+    if record is not None and is_over(record, asked.start_id):
+        return {"state": record.state, "step": record.step}
     attempt = _Attempt(asked, host)
     stopped_by: BaseException | None = None
     try:
@@ -95,17 +93,6 @@ def run(request: dict[str, Any], host: Host | None = None) -> dict[str, Any]:
     return {"state": attempt.writer.record.state, "step": attempt.writer.record.step}
 
 
-def _over_already(asked: TrainRequest) -> dict[str, Any] | None:
-    """Return how a run stands that this call must not touch: it has ended, or was started once more by another call."""
-    record = read_record(RunLayout.of(asked.places.outputs, asked.name).record)
-    if record is None:
-        return None
-    wanted = record.state in {"interrupted", *ACTIVE} and asked.start_id in {"", record.start_id}
-    if wanted:
-        return None
-    return {"state": record.state, "step": record.step}
-
-
 class _Attempt:
     """One attempt at a run: what it knows, and the steps that it takes."""
 
@@ -129,41 +116,15 @@ class _Attempt:
 
     def work(self) -> None:
         """Take the run from where it stands to its end."""
-        self.begin()
+        before = begin_attempt(self.writer, self.host)
+        require_progress(self.layout.name, before)
         engine_lock = self.clear_the_place()
         model, member = self.find_model()
         self.check_what_only_this_machine_knows(model, member)
-        start = self.choose_checkpoint()
+        start = self.go_back_to_start(before)
         last = start if start and start.step >= self.plan.max_steps else self.train(model, member, start, engine_lock)
         if last is not None:
             self.export(model, member, last)
-
-    def begin(self) -> None:
-        """Take the attempt that the run was submitted with; one more where the host started this job again."""
-        record = self.writer.record
-        again = record.state != "submitted"
-        if again:
-            record = close_dead_attempt(record)
-            following = Attempt(number=len(record.attempts) + 1, started_at=now())
-            record = record.model_copy(update={"attempts": (*record.attempts, following)})
-        *before, newest = record.attempts
-        newest = newest.model_copy(update={"call_id": self.host.call_id, "host": os.uname().nodename})
-        self.writer.write(with_state(record, "preparing", attempts=(*before, newest)))
-        self.host.commit()
-        if again:
-            self.require_progress(before)
-
-    def require_progress(self, before: Sequence[Attempt]) -> None:
-        """Raise where the last attempts died at one place without a word: starting again would only cost money."""
-        died = before[-_DEATHS_IN_A_ROW:]
-        stands_still = len({attempt.resumed_from_step for attempt in died}) == 1
-        if len(died) == _DEATHS_IN_A_ROW and stands_still and all(map(_died, died)):
-            raise OcrvlError(
-                f"{_DEATHS_IN_A_ROW} attempts in a row died before their next checkpoint, without a word: most likely"
-                " they had too little memory",
-                f"ocrvl runs logs {self.layout.name}; then ocrvl train --name {self.layout.name}"
-                " --set hardware.memory_gib=N (or a smaller batch, in a new run)",
-            )
 
     def clear_the_place(self) -> int:
         """End what an earlier attempt left running, and remove what it left half-written."""
@@ -204,40 +165,20 @@ class _Attempt:
                 " --set checkpoint.save_total_limit=1",
             )
 
-    def choose_checkpoint(self) -> Checkpoint | None:
-        """Return where to go on, and make metrics and checkpoints end there."""
-        start = self._asked_for() or self._newest_own() or self._of_another_run()
+    def go_back_to_start(self, before: Sequence[Attempt]) -> Checkpoint | None:
+        """Choose where to go on, and make metrics and record end there; ``None`` is the base model.
+
+        A checkpoint that the user asked for counts until an earlier attempt of this call has begun there.
+        """
+        begun = any(attempt.resumed_from_step is not None for attempt in before)
+        asked = None if begun else self.resume_from
+        start = choose_checkpoint(self.layout, self.places, asked, self.writer.record.resumed_from)
         step = start.step if start else 0
         for log in (self.layout.metrics, self.layout.evaluations):
             MetricsLog(log).rewind(step)
         self.writer.update_attempt(resumed_from_step=start.step if start else None)
         self.writer.update(step=step)
         return start
-
-    def _asked_for(self) -> Checkpoint | None:
-        if self.resume_from is None:
-            return None
-        chosen = self._sound(self.places.resolve(self.resume_from))
-        for own in checkpoints.complete_checkpoints(self.layout):
-            if own.step > chosen.step:
-                checkpoints.set_aside(self.layout, own.path)
-        return chosen
-
-    def _newest_own(self) -> Checkpoint | None:
-        newest, notes = checkpoints.newest_sound_checkpoint(self.layout)
-        for note in notes:
-            print(note, flush=True)
-        return newest
-
-    def _of_another_run(self) -> Checkpoint | None:
-        origin = self.writer.record.resumed_from
-        return self._sound(self.places.resolve(origin)) if origin else None
-
-    def _sound(self, folder: Path) -> Checkpoint:
-        problem = checkpoints.problem_with(folder, digests=True)
-        if problem:
-            raise OcrvlError(f"{folder} cannot be resumed from: {problem}", f"ocrvl runs show {self.layout.name}")
-        return checkpoints.read_complete(folder)
 
     def train(self, model: Path, member: FamilyMember, start: Checkpoint | None, engine_lock: int) -> Checkpoint | None:
         """Run the engine; return the last checkpoint when training is finished, ``None`` when the attempt ended."""
@@ -390,10 +331,6 @@ class _Attempt:
         seconds = self.spent_before + time.monotonic() - self.started
         usd = self.plan.price_usd_per_hour * Decimal(seconds) / 3600
         return Cost(gpu=self.recipe.hardware.gpu, seconds=round(seconds, 3), usd=round(usd, 4))
-
-
-def _died(attempt: Attempt) -> bool:
-    return attempt.ended_as == "interrupted" and attempt.reason.startswith(DIED)
 
 
 def _gib(size_bytes: int) -> str:

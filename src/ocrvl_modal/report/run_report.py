@@ -44,7 +44,8 @@ def plan_table(plan: TrainPlan) -> Table:
     steps = f"{count(plan.max_steps)} of {plan.samples_per_step} samples ({plan.epochs:g} epochs)"
     limits = [f"{plan.timeout_hours:g} h"] if plan.timeout_hours else []
     limits += [f"${plan.most_usd}"] if plan.most_usd else []
-    cost = f"${plan.price_usd_per_hour}/h" if plan.price_usd_per_hour else "nothing: it runs on your own machine"
+    price = plan.price_usd_per_hour
+    cost = f"${price}/h at list price" if price else "nothing: it runs on your own machine"
     validation = f" + {count(plan.validation_samples)} for validation" if plan.validation_samples else ""
     return facts_table(
         [

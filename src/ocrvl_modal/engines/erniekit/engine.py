@@ -62,8 +62,7 @@ class ErnieKitEngine:
         """
         home = workspace.ernie_home()
         workspace.require_installation(home)
-        if not visible_gpus():
-            raise OcrvlError("ERNIEKit needs an NVIDIA GPU, and this machine shows none", "--backend modal --gpu L40S")
+        _require_gpus(job.recipe.hardware.num_processes or 1)
         workspace.clear_output(job.checkpoints)
         config = self._own_config(job) or Path(OFFICIAL_CONFIG)
         told = {
@@ -90,11 +89,8 @@ class ErnieKitEngine:
     def command(self, job: EngineJob, config: Path) -> list[str]:
         """Return the documented command with the recipe's values after it."""
         record = yaml.safe_load(job.attempt.engine_config.read_text(encoding="utf-8"))
-        unset = [name for name in _MUST_NOT_BE_SET if name in os.environ]
-        return [
-            *(["env", *(f"--unset={name}" for name in unset)] if unset else []),
-            *_command(config, record["overrides"]),
-        ]
+        unset = [f"-u{name}" for name in _MUST_NOT_BE_SET if name in os.environ]
+        return [*(["env", *unset] if unset else []), *_command(config, record["overrides"])]
 
     def environment(self, job: EngineJob) -> dict[str, str]:
         """Return the devices, where workers log, and a port of our own: the default one, 8080, is often taken."""
@@ -180,6 +176,15 @@ class ErnieKitEngine:
 
 def _command(config: Path, told: dict[str, Any]) -> list[str]:
     return ["erniekit", "train", str(config), *(f"{key}={dump_value(value)}" for key, value in told.items())]
+
+
+def _require_gpus(count: int) -> None:
+    there = len(visible_gpus())
+    if there < count:
+        raise OcrvlError(
+            f"ERNIEKit needs an NVIDIA GPU for each process: {count}, and this machine shows {there or 'none'}",
+            "--backend modal --gpu L40S" if count == 1 else f"--set hardware.num_processes={there or 1}",
+        )
 
 
 def _devices() -> list[str]:

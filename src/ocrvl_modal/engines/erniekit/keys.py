@@ -128,7 +128,7 @@ def overrides(recipe: TrainRecipe, max_steps: int, warmup_steps: int) -> dict[st
         # ERNIEKit computes a warm-up from the ratio where the steps are 0.
         "warmup_ratio": 0.0,
         "learning_rate": optimizer.learning_rate,
-        "min_lr": optimizer.learning_rate * schedule.min_learning_rate_ratio,
+        "min_lr": float(f"{optimizer.learning_rate * schedule.min_learning_rate_ratio:.12g}"),
         # The documented key has no effect: this stage reads the other one.
         "lr_scheduler_type": schedule.kind,
         "lr_scheduler": schedule.kind,

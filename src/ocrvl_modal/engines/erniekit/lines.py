@@ -32,7 +32,8 @@ def parse_step(line: str) -> Step | None:
         step, loss, rate = int(values.pop("global_step")), float(values.pop("loss")), float(values.pop("learning_rate"))
     except (KeyError, ValueError):
         return None
-    return Step(step, loss, rate, {key: number for key, text in values.items() if (number := _measured(key, text))})
+    more = {key: _measured(key, text) for key, text in values.items()}
+    return Step(step, loss, rate, {key: number for key, number in more.items() if number is not None})
 
 
 def parse_saved(line: str) -> int | None:

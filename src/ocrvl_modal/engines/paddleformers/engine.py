@@ -26,8 +26,10 @@ from ocrvl_modal.errors import usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.recipes import TrainRecipe
+from ocrvl_modal.runs.layout import checkpoint_step
 
 _TRAIN = ["-u", "-m", "paddleformers.cli.launcher", "train"]
+_LARGEST_SEED = 2**31
 _LAUNCH = ["-m", "ocrvl_modal.engines.paddleformers.launch"]
 
 
@@ -41,6 +43,8 @@ class PaddleFormersEngine:
 
     def check(self, recipe: TrainRecipe, member: FamilyMember) -> tuple[str, ...]:  # noqa: ARG002 - it trains them all
         """Refuse what PaddleFormers has no key for, and tell what it leaves out."""
+        if not 1 <= recipe.seed <= _LARGEST_SEED:
+            raise usage_error(f"PaddleFormers takes seeds from 1 to {_LARGEST_SEED}", "--set seed=23")
         if recipe.method != "lora":
             return ()
         if recipe.lora_alpha != 2 * recipe.lora.rank:
@@ -75,8 +79,15 @@ class PaddleFormersEngine:
         count = _num_processes(job)
         if count == 1:
             return [sys.executable, *_TRAIN, str(config.absolute())]
-        logs = str(job.attempt.root.absolute())
-        return [sys.executable, *_LAUNCH, str(count), logs, sys.executable, *_TRAIN, str(config.absolute())]
+        return [
+            sys.executable,
+            *_LAUNCH,
+            str(count),
+            str(job.worker_logs.absolute()),
+            sys.executable,
+            *_TRAIN,
+            str(config.absolute()),
+        ]
 
     def environment(self, job: EngineJob) -> dict[str, str]:
         """Return what PaddleFormers' own command sets, what our registered file reads, and a quiet log."""
@@ -93,6 +104,8 @@ class PaddleFormersEngine:
             "VIDEO_PLACEHOLDER": names.VIDEO_MARK,
             "AUDIO_PLACEHOLDER": names.AUDIO_MARK,
             names.LORA_TARGETS_VARIABLE: job.recipe.lora.targets,
+            names.USED_BATCHES_VARIABLE: str(_used_batches(job)),
+            names.BATCH_SAMPLES_VARIABLE: str(job.recipe.batch.per_device * _num_processes(job)),
             SUPERVISOR_VARIABLE: str(os.getpid()),
         }
         return variables if visible_gpus() else {**variables, "CUDA_VISIBLE_DEVICES": ""}
@@ -128,6 +141,12 @@ def _import_paths() -> list[str]:
     package = Path(__file__).resolve().parents[3]
     stand_in = Path(__file__).resolve().parent / "without_triton"
     return [str(package)] if importlib.util.find_spec("triton") else [str(stand_in), str(package)]
+
+
+def _used_batches(job: EngineJob) -> int:
+    """Return how many batches each process has trained on before the checkpoint that it resumes from."""
+    step = checkpoint_step(job.resume_from) if job.resume_from else None
+    return (step or 0) * job.recipe.batch.gradient_accumulation
 
 
 def _num_processes(job: EngineJob) -> int:

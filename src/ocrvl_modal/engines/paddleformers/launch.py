@@ -19,7 +19,10 @@ from ocrvl_modal.engines.base import STOPPED_EXIT_CODE
 from ocrvl_modal.engines.trainer.stopping import StopRequest, exit_with_supervisor
 
 _POLL_S = 0.1
-_GRACE_S = 10.0
+_LAST_LINES = 40
+_GRACE_AFTER_END_S = 10.0
+_GRACE_AFTER_FAILURE_S = 1.0
+_ENDED_WELL = (0, STOPPED_EXIT_CODE)
 
 Child = subprocess.Popen[bytes]
 
@@ -27,11 +30,21 @@ Child = subprocess.Popen[bytes]
 def launch(command: list[str], count: int, logs: Path) -> int:
     """Run ``command`` in ``count`` processes and return the code that all of them together end with.
 
-    The first prints here; each other writes ``process-<rank>.txt`` in ``logs``.
+    The first prints here; each other writes ``process-<rank>.txt`` in ``logs``, whose end is printed where it failed.
     """
+    logs.mkdir(parents=True, exist_ok=True)
     ports = [_free_port() for _ in range(count + 1)]
     children = [_start(command, rank, ports, logs) for rank in range(count)]
-    return _wait(children)
+    codes = _wait(children)
+    failed = [rank for rank, code in codes.items() if code not in _ENDED_WELL]
+    for rank in filter(None, failed):
+        print(f"process {rank} ended with code {codes[rank]}; its last lines:")
+        print("\n".join(_log(logs, rank).read_text(errors="replace").splitlines()[-_LAST_LINES:]), flush=True)
+    return codes[failed[0]] if failed else max(codes.values())
+
+
+def _log(logs: Path, rank: int) -> Path:
+    return logs / f"process-{rank}.txt"
 
 
 def _start(command: list[str], rank: int, ports: list[int], logs: Path) -> Child:
@@ -55,7 +68,7 @@ def _start(command: list[str], rank: int, ports: list[int], logs: Path) -> Child
     # The supervisor may have handed down an open lock, which the processes must hold as long as they live.
     if rank == 0:
         return subprocess.Popen(command, env=environment, close_fds=False)
-    with (logs / f"process-{rank}.txt").open("ab") as log:
+    with _log(logs, rank).open("ab") as log:
         return subprocess.Popen(command, env=environment, close_fds=False, stdout=log, stderr=log)
 
 
@@ -71,8 +84,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(children: list[Child]) -> int:
-    """Wait for all, and return the code of the first that ended badly, else of one that was asked to stop.
+def _wait(children: list[Child]) -> dict[int, int]:
+    """Wait for all, and return the codes of those that ended by themselves, the first to end first.
 
     Where one has ended the others follow at once, or would wait for it for ever.
     """
@@ -83,14 +96,14 @@ def _wait(children: list[Child]) -> int:
             if rank not in codes and child.poll() is not None:
                 codes[rank] = child.returncode
         if codes:
-            deadline = min(deadline, time.monotonic() + _GRACE_S)
+            well = all(code in _ENDED_WELL for code in codes.values())
+            deadline = min(deadline, time.monotonic() + (_GRACE_AFTER_END_S if well else _GRACE_AFTER_FAILURE_S))
         time.sleep(_POLL_S)
     for rank, child in enumerate(children):
         if rank not in codes:
             child.kill()
             child.wait()
-    failures = [code for code in codes.values() if code not in (0, STOPPED_EXIT_CODE)]
-    return failures[0] if failures else max(codes.values())
+    return codes
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ from ocrvl_modal.engines.base import EngineJob
 LORA_TARGETS_VARIABLE = "OCRVL_LORA_TARGETS"
 """Says to the registered file which layers an adapter adapts; PaddleFormers has no key for it that works."""
 
+USED_BATCHES_VARIABLE, BATCH_SAMPLES_VARIABLE = "OCRVL_USED_BATCHES", "OCRVL_BATCH_SAMPLES"
+"""Say to the registered file how many batches a checkpoint has behind it, and how many samples all processes read for
+one."""
+
 IMAGE_MARK, VIDEO_MARK, AUDIO_MARK = "<|ocrvl-image|>", "<|ocrvl-video|>", "<|ocrvl-audio|>"
 """Stand for media in a row, in place of ``<image>`` and the like, which a page may well have in its text."""
 

@@ -8,14 +8,18 @@ Each mending names the fault; where a later version has lost it, the mending cha
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE
 from ocrvl_modal.engines.images import load_image
-from ocrvl_modal.engines.paddleformers.names import LORA_TARGETS_VARIABLE, template_name
+from ocrvl_modal.engines.paddleformers.names import (
+    BATCH_SAMPLES_VARIABLE,
+    LORA_TARGETS_VARIABLE,
+    USED_BATCHES_VARIABLE,
+    template_name,
+)
 from ocrvl_modal.engines.trainer.lines import format_error, format_saved
 from ocrvl_modal.engines.trainer.stopping import StopRequest, exit_with_supervisor
 from ocrvl_modal.errors import OcrvlError
@@ -33,7 +37,10 @@ def install() -> None:
     exit_with_supervisor()
     register_templates()
     _yield_each_sample_once()
+    _pass_over_used_samples()
+    _count_samples_of_all_processes()
     _leave_shared_memory_of_others()
+    _freeze_what_nothing_reads()
     if os.environ.get(LORA_TARGETS_VARIABLE) == "language":
         _adapt_language_layers_only()
     _follow_training(stop)
@@ -101,11 +108,69 @@ def _yield_each_sample_once() -> None:
     BaseSFTDataset._generate_sequences = without_repeat
 
 
+def _pass_over_used_samples() -> None:
+    """Spare a resumed run the images that it has learned from.
+
+    PaddleFormers prepares every batch up to the checkpoint, only to throw it away: hours, in the middle of a large
+    dataset. Those batches are made of one sample here, over and over, and thrown away all the same.
+    """
+    from paddleformers.datasets.SFTDataset import BaseSFTDataset
+
+    batches = int(os.environ.get(USED_BATCHES_VARIABLE, "0"))
+    if not batches:
+        return
+    prepare = BaseSFTDataset._process_sft_sequence
+
+    def prepare_unless_used(dataset: Any, example: Any, number: int) -> Any:
+        if dataset.is_valid:
+            return prepare(dataset, example, number)
+        if not hasattr(dataset, "ocrvl_used"):
+            dataset.ocrvl_used, dataset.ocrvl_stand_in = _used_samples_of_this_worker(batches), None
+        if dataset.ocrvl_used == 0:
+            return prepare(dataset, example, number)
+        dataset.ocrvl_used -= 1
+        dataset.ocrvl_stand_in = dataset.ocrvl_stand_in or prepare(dataset, example, number)
+        return dataset.ocrvl_stand_in
+
+    BaseSFTDataset._process_sft_sequence = prepare_unless_used
+
+
+def _used_samples_of_this_worker(batches: int) -> int:
+    """Return how many samples this data worker prepared for so many batches: workers take turns, a batch each."""
+    from paddle.io import get_worker_info
+
+    worker = get_worker_info()
+    own = len(range(worker.id, batches, worker.num_workers)) if worker else batches
+    return own * int(os.environ[BATCH_SAMPLES_VARIABLE])
+
+
+def _count_samples_of_all_processes() -> None:
+    """Mend the length of one process's share, by which an evaluation of several forgets the others' losses."""
+    from paddleformers.trainer.trainer_utils import IterableDatasetShard
+
+    IterableDatasetShard.__len__ = lambda shard: len(shard.dataset)
+
+
 def _leave_shared_memory_of_others() -> None:
     """Keep 1.2.0 from removing every file of Paddle's in /dev/shm: another run's data workers may be using theirs."""
     from paddleformers.cli.hparams import parser
 
     parser.remove_paddle_shm_files = lambda: None
+
+
+def _freeze_what_nothing_reads() -> None:
+    """Freeze a table that gets no gradient: several processes look for its optimizer state when they resume."""
+    from paddleformers.cli.train.sft import workflow
+
+    create = workflow.create_peft_model
+
+    def create_frozen(model_args: Any, training_args: Any, dtype: Any, model: Any) -> Any:
+        for name, parameter in model.named_parameters():
+            if "packing_position_embedding" in name:
+                parameter.stop_gradient = True
+        return create(model_args, training_args, dtype, model)
+
+    workflow.create_peft_model = create_frozen
 
 
 def _adapt_language_layers_only() -> None:
@@ -116,8 +181,16 @@ def _adapt_language_layers_only() -> None:
 
 
 def _spare_data_workers() -> None:
-    """Let data workers outlive a request to stop, which the whole process group gets: the step needs its samples."""
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+    """Take data workers out of the process group, which is asked to stop as a whole: the step needs their samples.
+
+    Paddle's own workers outlive a parent that was killed; these do not.
+    """
+
+    def leave_the_group() -> None:
+        os.setpgrp()
+        exit_with_supervisor()
+
+    os.register_at_fork(after_in_child=leave_the_group)
 
 
 def _follow_training(stop: StopRequest) -> None:
@@ -163,13 +236,17 @@ class _Stopped(Exception):
 
 
 def _evaluate_until_stopped(stop: StopRequest) -> None:
-    """Let a request to stop end an evaluation, which may take longer than a container has left, and save."""
+    """Let a request to stop end an evaluation, which may take longer than a container has left, and save.
+
+    A process that is alone may decide that; several would have to agree, and need not have as many batches.
+    """
+    from paddle import distributed
     from paddleformers.trainer.trainer import Trainer
 
     evaluate, prediction_step = Trainer.evaluate, Trainer.prediction_step
 
     def interruptible_step(trainer: Any, *arguments: Any, **named: Any) -> Any:
-        if _any_process_was_asked(stop):
+        if stop.requested and distributed.get_world_size() == 1:
             raise _Stopped
         return prediction_step(trainer, *arguments, **named)
 
@@ -177,6 +254,7 @@ def _evaluate_until_stopped(stop: StopRequest) -> None:
         try:
             return evaluate(trainer, *arguments, **named)
         except _Stopped:
+            trainer.control.should_evaluate = False
             trainer.control.should_save = trainer.control.should_training_stop = True
             return None
 

@@ -108,7 +108,7 @@ def short_options(job: str, gpu: str | None, environment: Mapping[str, str]) -> 
     model hub is, and the token for it.
     """
     reads = job in {"infer", "evaluate", "export"}
-    fetches = job == "download"
+    fetches = job.startswith("download")
     return FunctionOptions(
         name=job,
         image=TRAIN_TRANSFORMERS if reads else LIGHT,

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -119,8 +120,12 @@ def is_vacant(path: Path) -> bool:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that can still be written where ``path`` is, or will be."""
+    """Return the bytes that can still be written where ``path`` is, or will be.
+
+    A file system over a network may not say, and tell of no blocks at all; it counts as one without end.
+    """
     existing = path
     while not existing.exists():
         existing = existing.parent
-    return shutil.disk_usage(existing).free
+    usage = shutil.disk_usage(existing)
+    return usage.free if usage.total else sys.maxsize

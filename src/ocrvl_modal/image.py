@@ -152,15 +152,16 @@ TRAIN_PADDLEFORMERS = ImageRecipe(
             ("paddleformers==1.2.0", "pyarrow==21.0.0", "triton==3.5.1"),
         ),
         Layer(
-            "export",
-            "the export is proven by loading it once, which needs no GPU",
+            "torch",
+            "the export is proven by loading it once, which needs no GPU, and so no CUDA a second time",
             "python",
-            ("torch==2.13.0", "torchvision==0.28.0"),
+            ("torch==2.13.0",),
             index=_TORCH_CPU_INDEX,
         ),
+        Layer("peft", "reads adapters", "python", ("peft==0.21.2",)),
         _OURS,
     ),
-    imports=("paddle", "paddleformers", "pyarrow", "triton", "torch", "transformers", *_OUR_IMPORTS),
+    imports=("paddle", "paddleformers", "pyarrow", "triton", "torch", "transformers", "peft", *_OUR_IMPORTS),
 )
 
 TRAIN_ERNIEKIT = ImageRecipe(
@@ -178,13 +179,13 @@ TRAIN_ERNIEKIT = ImageRecipe(
             "what the framework's wheel needs, first, since it is installed without its dependencies",
             "python",
             (
-                "httpx",
-                "networkx",
-                "numpy<=1.26.4",
+                "httpx==0.28.1",
+                "networkx==3.7",
+                "numpy==1.26.4",
                 "opt_einsum==3.3.0",
                 "pillow==12.3.0",
-                "protobuf>=3.20.2",
-                "typing_extensions",
+                "protobuf==7.36.2",
+                "typing_extensions==4.16.0",
             ),
         ),
         Layer(
@@ -212,7 +213,7 @@ TRAIN_ERNIEKIT = ImageRecipe(
                 f"cd {ERNIE_HOME} && python -m pip install -r requirements/gpu/requirements.txt"
                 " paddleformers==0.4.1 transformers==4.55.4 safetensors==0.7.0 ml_dtypes==0.5.4",
                 f"cd {ERNIE_HOME} && python -m pip install -e .",
-                "python -m pip install tensorboard opencv-python-headless",
+                "python -m pip install tensorboard==2.21.0 opencv-python-headless==4.11.0.86",
             ),
         ),
         _OURS,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
 from pathlib import Path
 
 _PROBE_GRACE_S = 1.0
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def acquire(path: Path) -> int | None:
@@ -15,7 +17,7 @@ def acquire(path: Path) -> int | None:
 
     The lock belongs to the open file: a child that inherits the descriptor holds it too, and the kernel frees it when
     the last holder ends. A process that only looks (:func:`is_held`) holds it for an instant, so a busy lock is tried
-    for a second.
+    for a second. A file system over a network may know no locks; nobody is kept out there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _above_standard_streams(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
@@ -29,6 +31,11 @@ def acquire(path: Path) -> int | None:
                 os.close(descriptor)
                 return None
             time.sleep(0.02)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return descriptor
+            os.close(descriptor)
+            raise
 
 
 def _above_standard_streams(descriptor: int) -> int:

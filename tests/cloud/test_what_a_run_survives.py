@@ -11,7 +11,7 @@ import pytest
 from cloud.conftest import LONG, SHORT, Cloud
 from conftest import wait_until
 
-MIDDLE = ("--set", "schedule.max_steps=400", "--set", "checkpoint.save_steps=20")
+MIDDLE = ("--set", "schedule.max_steps=240", "--set", "checkpoint.save_steps=10")
 
 
 @pytest.mark.parametrize("action", ["preempt", "crash", "oom", "internal"])
@@ -24,8 +24,8 @@ def test_a_run_whose_container_dies_goes_on_by_itself_from_its_last_checkpoint(c
     assert first["ended_as"] == "interrupted"
     assert second["ended_as"] == "done"
     assert second["resumed_from_step"] > 0
-    assert second["resumed_from_step"] % 20 == 0 or action == "preempt"
-    assert cloud.steps("hurt") == list(range(1, 401))
+    assert second["resumed_from_step"] % 10 == 0 or action == "preempt"
+    assert cloud.steps("hurt") == list(range(1, 241))
     assert run["cost"]["seconds"] > 0
     if action == "preempt":
         assert first["reason"] == "it was interrupted"
@@ -55,7 +55,7 @@ def test_a_run_that_has_used_up_its_retries_is_shown_as_interrupted_and_goes_on_
     cloud("train", "--name", "poor", "--detach", "--yes")
     again = cloud("runs", "wait", "poor", "--json").data["run"]
     assert again["attempts"][1]["resumed_from_step"] > 0
-    assert cloud.steps("poor") == list(range(1, 401))
+    assert cloud.steps("poor") == list(range(1, 241))
 
 
 def test_a_call_that_was_sent_twice_since_its_answer_was_lost_trains_once(cloud: Cloud) -> None:

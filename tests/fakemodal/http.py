@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import web
 
 from .store import Store
-from .volumes import inside
 
 
 class HttpServer:
@@ -23,7 +22,7 @@ class HttpServer:
                 web.put("/blob/{id}", self._put_blob),
                 web.get("/blob/{id}", self._get_blob),
                 web.put("/block/{digest}", self._put_block),
-                web.get("/volume/{id}/{path:.*}", self._get_range),
+                web.get("/reading/{id}", self._get_range),
                 web.get("/_state", self._get_state),
             ]
         )
@@ -56,8 +55,7 @@ class HttpServer:
         return web.Response(body=b"stored")
 
     async def _get_range(self, request: web.Request) -> web.Response:
-        path = inside(self._store.volumes[request.match_info["id"]].folder, request.match_info["path"])
-        with path.open("rb") as file:
+        with self._store.reading(request.match_info["id"]).open("rb") as file:
             file.seek(int(request.query["start"]))
             return web.Response(body=file.read(int(request.query["length"])))
 

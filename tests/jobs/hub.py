@@ -34,12 +34,18 @@ class Hub:
     repository: str
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     revisions: set[str] = field(default_factory=lambda: {"main", "v1"})
+    kind: str = "model"
     keeps_the_weights: bool = False
     """The weights are an error, once all else was sent."""
     fails_with: int | None = None
     """The status of every answer."""
     sent: dict[str, int] = field(default_factory=dict)
     """Bytes that were sent of each file."""
+
+    @property
+    def prefix(self) -> str:
+        """What comes before a repository's name in the addresses of its files."""
+        return "" if self.kind == "model" else f"/{self.kind}s"
 
     @property
     def commit(self) -> str:
@@ -77,11 +83,11 @@ class _Answers(BaseHTTPRequestHandler):
         hub, path = self.hub, unquote(urlsplit(self.path).path)
         if hub.fails_with:
             self._answer(hub.fails_with, b"{}")
-        elif (match := re.fullmatch(f"/api/models/{hub.repository}/revision/(.+)", path)) is not None:
+        elif (match := re.fullmatch(f"/api/{hub.kind}s/{hub.repository}/revision/(.+)", path)) is not None:
             self._info(match[1])
-        elif path.startswith(f"/api/models/{hub.repository}/tree/"):
+        elif path.startswith(f"/api/{hub.kind}s/{hub.repository}/tree/"):
             self._answer(200, json.dumps(hub.listing()).encode())
-        elif (match := re.fullmatch(f"/{hub.repository}/resolve/{hub.commit}/(.+)", path)) is not None:
+        elif (match := re.fullmatch(f"{hub.prefix}/{hub.repository}/resolve/{hub.commit}/(.+)", path)) is not None:
             self._file(match[1])
         else:
             self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})

@@ -42,3 +42,14 @@ def test_the_evaluation_loss_counts_each_sample_once(
     export_model(checkpoint=run.checkpoint(4), base=run.job.model, method="full", member=FAMILY["tiny"], out=out)
     assert evaluations[4] == pytest.approx(loss_of(out, run.job, digits / "validation.jsonl"), abs=TOLERANCE)
     assert list(evaluations) == [4, 8]
+
+
+def test_validation_images_are_never_augmented(make_run: MakeRun, digits: Path) -> None:
+    sets = ("evaluation.eval_steps=1", "data.max_seq_len=4096")
+    # The first step of a warm-up has a rate of zero, so both evaluate the same weights.
+    plain, augmented = (
+        make_run(f"augmented-{word}", f"data.augmentation={word}", *sets, validation=digits / "test.jsonl", max_steps=1)
+        for word in ("false", "true")
+    )
+    losses = plain.finish().evaluations[1], augmented.finish().evaluations[1]
+    assert losses[0] == pytest.approx(losses[1], abs=TOLERANCE)

@@ -114,9 +114,10 @@ class Volumes(Subject):
         path = inside(volume.folder, request.path)
         if not path.is_file():
             raise FileNotFoundError(request.path)
-        size = path.stat().st_size
+        reading = self.cloud.store.keep_for_reader(path)
+        size = self.cloud.store.reading(reading).stat().st_size
         length = min(request.len or size, size - request.start)
-        address = f"{self.cloud.store.url}/volume/{volume.id}/{volume.name_of(path)}"
+        address = f"{self.cloud.store.url}/reading/{reading}"
         urls = [
             f"{address}?start={request.start + start}&length={min(_BLOCK_BYTES, length - start)}"
             for start in range(0, length, _BLOCK_BYTES)

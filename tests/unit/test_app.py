@@ -1,0 +1,72 @@
+"""From a recipe to what Modal is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocrvl_modal.app import DEFAULT_TRAINING_GPU, short_options, training_options, with_hardware
+from ocrvl_modal.errors import ExitCode, OcrvlError
+from ocrvl_modal.models import FAMILY
+from ocrvl_modal.recipes import TrainRecipe, recipe_from
+
+REAL, TINY = FAMILY["paddleocr-vl-1.6"], FAMILY["tiny"]
+
+
+def recipe(*sets: str) -> TrainRecipe:
+    return recipe_from({"engine": "paddleformers"}, sets)
+
+
+def test_a_run_gets_the_gpu_the_cores_and_the_memory_that_it_asks_for() -> None:
+    options = training_options(
+        recipe("hardware.gpu=l40s:2", "hardware.cpu=12", "hardware.memory_gib=100", "secrets=[hf]"), REAL
+    )
+    assert (options.gpu, options.cpu, options.memory_mib) == ("L40S:2", 12, 100 * 1024)
+    assert options.secrets == ("hf",)
+    assert options.image.name == "train-paddleformers"
+
+
+@pytest.mark.parametrize(
+    ("member", "sets", "expected"),
+    [
+        (REAL, (), (DEFAULT_TRAINING_GPU, 8, 48)),
+        (REAL, ("hardware.gpu=H100:4",), ("H100:4", 32, 192)),
+        (TINY, (), (None, 2, 8)),
+        (TINY, ("hardware.gpu=T4",), ("T4", 8, 48)),
+    ],
+)
+def test_what_is_not_asked_for_is_filled_in(
+    member: object, sets: tuple[str, ...], expected: tuple[object, ...]
+) -> None:
+    assert member in (REAL, TINY)
+    hardware = with_hardware(recipe(*sets), REAL if member is REAL else TINY).hardware
+    assert (hardware.gpu, hardware.cpu, hardware.memory_gib) == expected
+
+
+@pytest.mark.parametrize(
+    ("hours", "seconds"), [(None, 86_400), ("1", 3600 + 900), ("0.5", 1800 + 900), ("24", 86_400), ("23.9", 86_400)]
+)
+def test_the_calls_limit_lies_after_the_runs_own_and_within_what_modal_takes(hours: str | None, seconds: int) -> None:
+    sets = (f"limits.timeout_hours={hours}",) if hours else ()
+    assert training_options(recipe(*sets), REAL).timeout_s == seconds
+
+
+def test_more_than_a_day_is_refused_before_anything_is_asked_of_modal() -> None:
+    with pytest.raises(OcrvlError, match="24 hours") as caught:
+        training_options(recipe("limits.timeout_hours=24.1"), REAL)
+    assert caught.value.code == ExitCode.USAGE
+    assert "--set limits.timeout_hours=24" in caught.value.hint
+
+
+def test_a_short_job_gets_no_gpu_and_no_framework_unless_it_reads_images() -> None:
+    assert (short_options("check", None, {}).image.name, short_options("check", None, {}).gpu) == ("light", None)
+    reading = short_options("infer", "l4", {})
+    assert (reading.image.name, reading.gpu) == ("train-transformers", "L4")
+
+
+def test_only_a_download_takes_the_hubs_address_and_token_along_and_the_token_as_a_secret() -> None:
+    here = {"HF_TOKEN": "hf_x", "HF_ENDPOINT": "http://127.0.0.1:1", "AWS_SECRET": "no"}
+    options = short_options("download", None, here)
+    assert options.local_secrets == ("HF_TOKEN",)
+    assert dict(options.variables) == {"HF_ENDPOINT": "http://127.0.0.1:1"}
+    assert not short_options("infer", None, here).local_secrets
+    assert not short_options("download", None, {}).local_secrets

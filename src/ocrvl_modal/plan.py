@@ -77,6 +77,11 @@ class TrainPlan(BaseModel):
                 f"data.max_seq_len has room for about {self.samples_that_fit} of these samples at a time, fewer than"
                 f" batch.per_device: a step takes about {self.samples_per_step}"
             )
+        if self.price_usd_per_hour and self.deadline_s is None:
+            warnings.append(
+                f"nothing limits this run, at ${self.price_usd_per_hour} an hour: --set limits.max_cost_usd=10 has it save"
+                " and stop there"
+            )
         return tuple(warnings)
 
     @property

@@ -139,3 +139,13 @@ def test_a_plan_reads_back_equal() -> None:
 def test_a_step_larger_than_the_dataset_is_told(samples: int, is_told: bool) -> None:
     plan = a_plan("batch.per_device=64", "batch.gradient_accumulation=1", size=DatasetSize(samples, 1000, 10))
     assert bool(plan.warnings) is is_told
+
+
+@pytest.mark.parametrize(
+    ("sets", "is_told"),
+    [((), True), (("limits.max_cost_usd=5",), False), (("limits.timeout_hours=5",), False)],
+)
+def test_a_run_that_costs_money_and_has_no_limit_is_told(sets: tuple[str, ...], is_told: bool) -> None:
+    plan = a_plan("hardware.gpu=L40S", *sets, backend="modal")
+    assert any("nothing limits this run" in warning for warning in plan.warnings) is is_told
+    assert not any("limits" in warning for warning in a_plan("hardware.gpu=L40S", backend="local").warnings)

@@ -1,4 +1,7 @@
-"""Every command that the README shows, run in the README's order. The toy stands in for the real model."""
+"""Every command that the README shows, and the page on Modal, run in their order. The toy stands in for the real model.
+
+What a page shows on Modal runs against the fake cloud: as in life, a token is all that sends a command there.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,26 @@ from pathlib import Path
 import pytest
 
 from conftest import Shell
+from fakemodal import FakeModal
 
-README = Path(__file__).parents[2] / "README.md"
+PROJECT = Path(__file__).parents[2]
+ON_MODAL = "On Modal"
 TOY = ["--model", "tiny", "--set", "schedule.max_steps=4"]
 
 
-def commands() -> list[list[str]]:
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+def commands(text: str) -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("ocrvl ")]
+
+
+def readme_commands(*, on_modal: bool) -> list[list[str]]:
+    sections = re.split(r"^## ", (PROJECT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [command for text in sections if text.startswith(ON_MODAL) == on_modal for command in commands(text)]
+
+
+def modal_page_commands() -> list[list[str]]:
+    return commands((PROJECT / "docs" / "modal.md").read_text(encoding="utf-8"))
 
 
 def with_the_toy(command: list[str]) -> list[str]:
@@ -32,15 +46,37 @@ def with_the_toy(command: list[str]) -> list[str]:
     return [*command, *TOY]
 
 
-@pytest.mark.xdist_group("readme")
-def test_every_command_of_the_readme_works_in_its_order(shell: Shell) -> None:
+def lay_out_what_the_pages_take_for_granted(shell: Shell) -> None:
     (shell.cwd / "digits").rename(shell.cwd / "mine")
     shutil.copy(next((shell.cwd / "mine" / "images").glob("test-*.png")), shell.cwd / "page.png")
-    shown = commands()
-    assert len(shown) >= 15
+
+
+def run_in_order(shell: Shell, shown: list[list[str]], **environment: str) -> None:
+    lay_out_what_the_pages_take_for_granted(shell)
     for command in shown:
-        shell(*with_the_toy(command))
-    for run in shell("runs", "ls", "--json").data["runs"]:
-        shell("runs", "wait", run["name"])
+        shell(*with_the_toy(command), **environment)
+    for run in shell("runs", "ls", "--json", **environment).data["runs"]:
+        shell("runs", "wait", run["name"], **environment)
+
+
+@pytest.mark.xdist_group("readme")
+def test_every_command_of_the_readme_works_in_its_order(shell: Shell) -> None:
+    shown = readme_commands(on_modal=False)
+    assert len(shown) >= 15
+    run_in_order(shell, shown)
     assert (shell.cwd / "my-model" / "model.safetensors").is_file()
     assert (shell.cwd / "mine.yaml").is_file()
+
+
+def test_every_command_that_the_readme_shows_on_modal_works_in_its_order(shell: Shell, fake_modal: FakeModal) -> None:
+    shown = readme_commands(on_modal=True)
+    assert len(shown) >= 4
+    run_in_order(shell, shown, **fake_modal.env)
+    assert {call["function"] for call in fake_modal.events("call")} >= {"train", "evaluate", "infer"}
+
+
+def test_every_command_of_the_page_on_modal_works_in_its_order(shell: Shell, fake_modal: FakeModal) -> None:
+    shown = modal_page_commands()
+    assert len(shown) >= 8
+    run_in_order(shell, shown, **fake_modal.env)
+    assert (shell.cwd / "my-model" / "model.safetensors").is_file()

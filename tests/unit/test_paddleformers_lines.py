@@ -82,6 +82,10 @@ def test_a_step_is_read_through_the_colours_with_the_speed_that_is_no_guess() ->
     assert event == StepLogged(9, 2.90205431, 0.0001142, {"samples_per_second": 125.2536})
 
 
+def test_a_step_behind_a_progress_bar_is_read() -> None:
+    assert events(f"Skipping the first batches:   0%|          | 0/2 [00:00<?, ?it/s]{STEP}") == events(STEP)
+
+
 def test_a_step_on_a_gpu_tells_its_memory() -> None:
     (event,) = events(STEP_ON_A_GPU)
     assert (event.step, event.learning_rate) == (1, 2e-06)

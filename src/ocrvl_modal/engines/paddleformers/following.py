@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE
+from ocrvl_modal.engines.paddleformers.telling import tell
 from ocrvl_modal.engines.trainer.lines import format_saved
 from ocrvl_modal.engines.trainer.stopping import StopRequest
 
@@ -36,7 +37,7 @@ def _callback_class(stop: StopRequest) -> Any:
         def on_save(self, _args: Any, state: Any, _control: Any, **_more: Any) -> None:
             _wait_for_all_processes()
             if state.is_world_process_zero:
-                print(format_saved(state.global_step), flush=True)
+                tell(format_saved(state.global_step))
 
         def on_train_end(self, args: Any, state: Any, _control: Any, **_more: Any) -> None:
             if state.global_step < state.max_steps:

@@ -2,7 +2,7 @@
 
 Its log lines look like ``[2026-11-21 07:26:26,138] [    INFO] - loss: 4.7, learning_rate: 0.0005, global_step: 1, …``,
 with colours around the level. Other lines name steps too (``[DataLoad global_step: 1] …``, ``global_save_step: 4``), so
-only a body that begins with the right word counts.
+only a body that begins with the right word counts. A progress bar may stand before it on the line.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _FAILURES = (
 def read(line: str) -> Read | None:
     """Return what a line tells, or ``None`` for one that tells nothing; never raises."""
     plain = _COLOUR.sub("", line).strip()
-    prefix = _PREFIX.match(plain)
+    prefix = _PREFIX.search(plain)
     body = plain[prefix.end() :] if prefix else plain
     if (step := parse_saved(body)) is not None:
         return Saved(step)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ocrvl_modal.engines.images import load_image
 from ocrvl_modal.engines.paddleformers.names import template_name
+from ocrvl_modal.engines.paddleformers.telling import tell
 from ocrvl_modal.engines.trainer.lines import format_error
 from ocrvl_modal.errors import OcrvlError
 
@@ -74,5 +75,5 @@ def _in_training() -> bool:
 
 def _give_up(error: OcrvlError) -> None:
     """End this process, which may be a data worker, with an error for the user: an exception would skip the sample."""
-    print(format_error(error), flush=True)
+    tell(format_error(error))
     os._exit(1)

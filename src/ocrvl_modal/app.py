@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ocrvl_modal import container
 from ocrvl_modal._version import __version__
 from ocrvl_modal.errors import usage_error
-from ocrvl_modal.gpus import parse_gpu
+from ocrvl_modal.gpus import GPUS, parse_gpu
 from ocrvl_modal.image import LIGHT, TRAIN_TRANSFORMERS, ImageRecipe, training_image
 from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.recipes import TrainRecipe
@@ -45,7 +45,8 @@ class FunctionOptions:
     """How one job runs on Modal.
 
     ``secrets`` are those of the account, by name; ``local_secrets`` are variables of this machine that travel as one.
-    ``variables`` are not secret.
+    ``variables`` are not secret. ``timeout_s`` is Modal's limit for one attempt; the job's own, ``longest_s``, lies
+    before it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class FunctionOptions:
     cpu: float
     memory_mib: int
     timeout_s: int
+    longest_s: int | None = None
     startup_timeout_s: int = _STARTUP_TIMEOUT_S
     max_retries: int = 0
     secrets: tuple[str, ...] = ()
@@ -71,10 +73,13 @@ def training_options(recipe: TrainRecipe, member: FamilyMember) -> FunctionOptio
     if hours is not None and hours > LONGEST_HOURS:
         raise usage_error(
             f"limits.timeout_hours is {hours:g}, and Modal ends a call after {LONGEST_HOURS} hours",
-            f"--set limits.timeout_hours={LONGEST_HOURS}; a run that needs longer goes on with `ocrvl train --name`",
+            f"--set limits.timeout_hours={LONGEST_HOURS}, or no limit of time and one of money:"
+            " --set limits.timeout_hours=null --set limits.max_cost_usd=20",
         )
     hardware = with_hardware(recipe, member).hardware
-    longest = LONGEST_HOURS * 3600
+    _require_bf16(recipe, hardware.gpu)
+    longest_s = LONGEST_HOURS * 3600
+    timeout_s = min(longest_s, round(hours * 3600) + _MARGIN_S) if hours else longest_s
     return FunctionOptions(
         name="train",
         image=training_image(recipe.engine),
@@ -82,10 +87,21 @@ def training_options(recipe: TrainRecipe, member: FamilyMember) -> FunctionOptio
         gpu=hardware.gpu,
         cpu=hardware.cpu or 1.0,
         memory_mib=_GIB * (hardware.memory_gib or 1),
-        timeout_s=min(longest, round(hours * 3600) + _MARGIN_S) if hours else longest,
+        timeout_s=timeout_s,
+        longest_s=timeout_s - _MARGIN_S,
         max_retries=recipe.limits.max_retries,
         secrets=recipe.secrets,
     )
+
+
+def _require_bf16(recipe: TrainRecipe, gpu: str | None) -> None:
+    """Raise where the GPU lacks the number format that training needs: PaddleFormers and ERNIEKit know no other."""
+    needs = recipe.engine in {"paddleformers", "erniekit"} or recipe.precision == "bf16"
+    if gpu and needs and not parse_gpu(gpu).gpu.bf16:
+        able = ", ".join(known.name for known in GPUS.values() if known.bf16)
+        raise usage_error(
+            f"{gpu} does not compute in bf16, in which {recipe.engine} trains here", f"--gpu one of {able}"
+        )
 
 
 def with_hardware(recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:

@@ -13,16 +13,16 @@ from typing import Any
 
 from ocrvl_modal.jobs import train as train_job
 from ocrvl_modal.jobs.answers import answer_of
-from ocrvl_modal.jobs.host import Host
+from ocrvl_modal.jobs.host import Host, HostTimeIsUp
 from ocrvl_modal.volumes import PLACES, VOLUMES
 
 
 def train(request: dict[str, Any]) -> dict[str, Any]:
     """Work on a training run; see :func:`ocrvl_modal.jobs.train.run`.
 
-    A preemption (``KeyboardInterrupt``) and a cancel (``InputCancellation``) are raised again once the run is saved:
-    Modal starts an interrupted call anew only when it sees it end so. Everything else is returned, since Modal would
-    try a call that raises again and again, and the run's record says all.
+    A preemption (``KeyboardInterrupt``), a cancel (``InputCancellation``) and the near end of the call's time are
+    raised again once the run is saved: Modal starts a call anew only when it sees it end so. Everything else is
+    returned, since Modal would try a call that raises again and again, and the run's record says all.
     """
     import modal
     from modal.exception import InputCancellation
@@ -33,10 +33,13 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
         cancellations=(InputCancellation,),
         gives_secrets=True,
         restarts=True,
+        longest_s=request.pop("longest_s", None),
         own_disk=PLACES.scratch,
     )
     try:
         return train_job.run({**request, "places": PLACES.model_dump(mode="json")}, host)
+    except HostTimeIsUp:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, another attempt would meet it again
         # The record holds it already; the traceback is for the app's log.
         traceback.print_exc()

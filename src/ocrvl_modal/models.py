@@ -198,7 +198,7 @@ FAMILY: Mapping[str, FamilyMember] = MappingProxyType(
             _V1_6,
             FamilyMember(
                 name="tiny",
-                title="tiny (a toy, made on this machine)",
+                title="tiny (a toy that ocrvl makes itself)",
                 repository=None,
                 released="made here",
                 assistant_tail="Assistant: ",

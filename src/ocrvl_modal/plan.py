@@ -79,8 +79,8 @@ class TrainPlan(BaseModel):
             )
         if self.price_usd_per_hour and self.deadline_s is None:
             warnings.append(
-                f"nothing limits this run, at ${self.price_usd_per_hour} an hour: --set limits.max_cost_usd=10 has it save"
-                " and stop there"
+                f"nothing limits this run, at ${self.price_usd_per_hour} an hour: --set limits.max_cost_usd=10 has it"
+                " save and stop there"
             )
         return tuple(warnings)
 

@@ -10,7 +10,7 @@ import pytest
 from jobs.standin import House, learned_after
 from ocrvl_modal.errors import OcrvlError, RunCancelled
 from ocrvl_modal.jobs import train
-from ocrvl_modal.jobs.host import Host
+from ocrvl_modal.jobs.host import Host, HostTimeIsUp
 from ocrvl_modal.runs.record import RecordWriter
 
 
@@ -88,7 +88,7 @@ def test_an_interrupted_call_that_is_started_again_opens_an_attempt_and_goes_on(
 
 def test_a_call_whose_container_vanished_goes_on_from_the_last_checkpoint(house: House) -> None:
     cloud = Cloud(house)
-    request = submitted(house, die_at=7)
+    request = submitted(house, die_at=5)
     cloud.call(request)
     writer = RecordWriter(house.layout("a").record, house.record("a"))
     *before, last = writer.record.attempts
@@ -98,7 +98,7 @@ def test_a_call_whose_container_vanished_goes_on_from_the_last_checkpoint(house:
     assert cloud.call(request)["state"] == "done"
     first, second = house.record("a").attempts
     assert first.reason == "its process died while training"
-    assert second.resumed_from_step
+    assert second.resumed_from_step == 4
     assert house.learned("a") == learned_after(house.record("a").max_steps)
 
 
@@ -139,7 +139,7 @@ def test_a_call_of_an_earlier_start_leaves_the_later_one_alone(house: House) -> 
 
 
 def test_a_checkpoint_that_was_asked_for_counts_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.train("a", end_at=9)
+    house.train("a", end_at=5)
     saved = sorted(int(path.name.split("-")[1]) for path in house.layout("a").checkpoints.iterdir())
     house.engine.options = {}
     house.submit("a", resume_from=f"/outputs/a/checkpoints/checkpoint-{saved[0]}")
@@ -172,6 +172,18 @@ def test_a_host_that_was_given_the_secrets_hands_them_on_but_never_its_own(
     cloud.call(submitted(house, "secrets=[huggingface]"))
     assert seen["HF_TOKEN"] == "hf_given_by_name"
     assert "MODAL_TOKEN_SECRET" not in seen
+
+
+def test_a_run_that_needs_longer_than_its_host_gives_saves_in_time_and_is_started_again(house: House) -> None:
+    cloud = Cloud(house, longest_s=0.5)
+    request = submitted(house, hang_at=3)
+    with pytest.raises(HostTimeIsUp):
+        cloud.call(request)
+    record = house.record("a")
+    assert (record.state, record.step) == ("interrupted", 3)
+    house.engine.options = {}
+    assert cloud.call(request)["state"] == "done"
+    assert house.record("a").attempts[1].resumed_from_step == 3
 
 
 def test_a_job_that_is_its_own_host_does_not_raise_what_stopped_it(

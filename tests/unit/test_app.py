@@ -50,6 +50,32 @@ def test_the_calls_limit_lies_after_the_runs_own_and_within_what_modal_takes(hou
     assert training_options(recipe(*sets), REAL).timeout_s == seconds
 
 
+def test_a_run_saves_before_modal_ends_its_call() -> None:
+    for sets in ((), ("limits.timeout_hours=1",), ("limits.timeout_hours=24",)):
+        options = training_options(recipe(*sets), REAL)
+        assert options.longest_s == options.timeout_s - 900
+
+
+@pytest.mark.parametrize(
+    ("engine", "sets", "refused"),
+    [
+        ("paddleformers", (), True),
+        ("erniekit", (), True),
+        ("transformers", (), False),
+        ("transformers", ("precision=bf16",), True),
+    ],
+)
+def test_a_gpu_without_bf16_is_refused_where_training_needs_it(
+    engine: str, sets: tuple[str, ...], refused: bool
+) -> None:
+    asked = recipe_from({"engine": engine, "hardware": {"gpu": "T4"}}, sets)
+    if refused:
+        with pytest.raises(OcrvlError, match="T4 does not compute in bf16"):
+            training_options(asked, FAMILY["paddleocr-vl-0.9b"])
+    else:
+        assert training_options(asked, FAMILY["paddleocr-vl-0.9b"]).gpu == "T4"
+
+
 def test_more_than_a_day_is_refused_before_anything_is_asked_of_modal() -> None:
     with pytest.raises(OcrvlError, match="24 hours") as caught:
         training_options(recipe("limits.timeout_hours=24.1"), REAL)

@@ -19,11 +19,11 @@ from ocrvl_modal.app import (
     with_hardware,
 )
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
-from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse
+from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse, running
 from ocrvl_modal.backends.modal_stores import ModalStores
-from ocrvl_modal.backends.modal_words import in_words, require_access
+from ocrvl_modal.backends.modal_words import in_words, require_access, require_secrets
 from ocrvl_modal.data.bundle import bundle
-from ocrvl_modal.errors import not_found, usage_error
+from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import parse_gpu
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, identify_folder
 from ocrvl_modal.places import is_place
@@ -65,7 +65,7 @@ class ModalBackend:
     def with_hardware(self, recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
         """Return the recipe with its GPU filled in; raise a usage error for what Modal would refuse."""
         recipe = with_hardware(recipe, member)
-        training_options(recipe, member)
+        require_secrets(training_options(recipe, member).secrets)
         if recipe.output_dir and not is_place(recipe.output_dir):
             raise usage_error(
                 f"--output-dir {recipe.output_dir} is on this machine, where a run on Modal cannot write",
@@ -141,8 +141,9 @@ class ModalBackend:
         record = parse_record(self.stores.read_bytes(place), place) if self.stores.exists(place) else None
         if record is not None and record.state in {*ACTIVE, "interrupted"} and self.pulse(record).alive:
             raise usage_error(f"a call on Modal works on run '{name}'", f"ocrvl runs wait {name}")
-        with ExitStack() as stack:
-            yield _ModalSlot(name, self.stores, stack)
+        slot = _ModalSlot(name, self.stores)
+        with slot.nothing_in_vain():
+            yield slot
 
     def pulse(self, record: RunRecord) -> Pulse:
         """Ask Modal how the call of a run's newest attempt is."""
@@ -151,7 +152,7 @@ class ModalBackend:
             return Pulse(alive=False)
         call_id = self._call_id(record)
         if call_id:
-            return feel_pulse(call_id)
+            return feel_pulse(call_id, attempt.app_id)
         alive = bool(attempt.app_id) and app_is_running(attempt.app_id)
         return Pulse(alive=alive, reason="" if alive else "its start was cut off before Modal took the call")
 
@@ -181,33 +182,65 @@ class ModalBackend:
 class _ModalSlot:
     """The start of one run: first its app, then, when the record is written, its call."""
 
-    def __init__(self, name: str, stores: Stores, stack: ExitStack) -> None:
+    def __init__(self, name: str, stores: Stores) -> None:
         self._name = name
         self._stores = stores
-        self._stack = stack
+        self._stack = ExitStack()
         self._app: modal.App | None = None
         self._train: Any = None
+        self._longest_s: int | None = None
+        self._is_spawned = False
+
+    @contextmanager
+    def nothing_in_vain(self) -> Iterator[None]:
+        """Keep the run's app for the length of a block; where that ends before there is a call, stop it."""
+        try:
+            with self._stack:
+                yield
+        except Exception:
+            # What keeps the app in touch with this machine may fail; the call goes on without.
+            if not self._is_spawned:
+                self._stop()
+                raise
+        except KeyboardInterrupt:
+            told, hint = f"nothing of '{self._name}' is left running", "the same command starts it again"
+            if left := self._stop():
+                told, hint = f"the app {left} of '{self._name}' may still run", f"modal app stop {left}"
+            raise OcrvlError(f"interrupted: {told}", hint, ExitCode.INTERRUPTED) from None
+
+    def _stop(self) -> str:
+        """Stop the app; return its id where that failed."""
+        if self._app is None or not self._app.app_id:
+            return ""
+        try:
+            self._app.stop()
+        except Exception:  # noqa: BLE001 - why it was to be stopped matters more
+            return self._app.app_id
+        return ""
 
     def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:
         """Start the run's app, which builds its image where that is new; return the app's id."""
         options = training_options(recipe, member)
         say(f"starting on Modal: the image '{options.image.name}' (its first build takes minutes), volumes, app")
+        self._longest_s = options.longest_s
         self._app, self._train = build_app(options, run=self._name)
-        self._stack.enter_context(in_words())
-        self._stack.enter_context(self._app.run(detach=True))
+        self._stack.enter_context(running(self._app, detach=True))
         return str(self._app.app_id)
 
     def spawn(self, request: dict[str, Any], attempt: int) -> str:
-        """Spawn the call, and note it where every machine finds it; an app without a call is stopped."""
-        assert self._app is not None
+        """Spawn the call, and note it where every machine finds it."""
         try:
-            call = self._train.spawn(request)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                self._app.stop()
+            with in_words():
+                call = self._train.spawn({**request, "longest_s": self._longest_s})
+        except Exception:
+            # Modal may have taken it, and only its answer was lost.
+            self._stop()
             raise
         note = json.dumps({"call_id": call.object_id}).encode()
-        self._stores.write_bytes(_call_place(self._name, attempt), note)
+        # Without the note, the app tells of the call until the job has written it down.
+        with contextlib.suppress(OSError, OcrvlError):
+            self._stores.write_bytes(_call_place(self._name, attempt), note)
+        self._is_spawned = True
         return str(call.object_id)
 
 

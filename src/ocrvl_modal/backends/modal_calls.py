@@ -26,10 +26,24 @@ _LAST_LINES = 15
 _LISTENING_WAIT_S = 2.0
 
 
+@contextmanager
+def running(app: modal.App, *, detach: bool = False) -> Iterator[None]:
+    """Run an app for the length of a block. Modal's own block takes a Ctrl-C for its good end; in this one it stays."""
+    interrupt: KeyboardInterrupt | None = None
+    with in_words(), app.run(detach=detach):
+        try:
+            yield
+        except KeyboardInterrupt as pressed:
+            interrupt = pressed
+            raise
+    if interrupt is not None:
+        raise interrupt
+
+
 def call_and_wait(options: FunctionOptions, request: dict[str, Any], on_progress: OnProgress) -> dict[str, Any]:
     """Run a short job in an app of its own, and return its result."""
     app, function = build_app(options)
-    with in_words(), app.run(), _listening(app, on_progress) as lines:
+    with running(app), _listening(app, on_progress) as lines:
         try:
             answer: dict[str, Any] = function.remote(options.name, request)
         except Exception as error:
@@ -105,8 +119,8 @@ def _cause(error: BaseException) -> str:
     return text[0] if text else type(error).__name__
 
 
-def feel_pulse(call_id: str) -> Pulse:
-    """Return whether a call still runs or waits; where it has ended without a word in its record, why.
+def feel_pulse(call_id: str, app_id: str) -> Pulse:
+    """Return whether a call of an app still runs or waits; where it has ended without a word in its record, why.
 
     Polling for the result is the one way to tell that knows all states: the client's call graph takes a container that
     ran out of memory for a pending one.
@@ -116,7 +130,7 @@ def feel_pulse(call_id: str) -> Pulse:
 
     call = modal.FunctionCall.from_id(call_id)
     try:
-        call.get(timeout=0)
+        answer = call.get(timeout=0)
     except exception.OutputExpiredError:
         return Pulse(alive=False, reason="it ended more than a week ago")
     except exception.FunctionTimeoutError:
@@ -125,19 +139,34 @@ def feel_pulse(call_id: str) -> Pulse:
         return Pulse(alive=True)
     except exception.NotFoundError:
         return Pulse(alive=False, reason="Modal does not know its call any more")
-    except (exception.AuthError, exception.ConnectionError, exception.ServiceError) as error:
-        with in_words():
-            raise error
-    except (Exception, exception.InputCancellation) as error:  # noqa: BLE001 - it may be whatever the job raised
-        return Pulse(alive=False, reason=_end_in_words(error), cancelled=_was_cancelled(call, error))
-    return Pulse(alive=False)
+    except (Exception, exception.InputCancellation) as error:
+        if _is_of_the_request(error):
+            with in_words():
+                raise
+        if _was_cancelled(call, error):
+            return Pulse(alive=False, reason="it was cancelled", cancelled=True)
+        return Pulse(alive=False, reason=_end_in_words(error, app_id))
+    return Pulse(alive=False, reason=answer.get("error", ""))
 
 
-def _end_in_words(error: BaseException) -> str:
+def _is_of_the_request(error: BaseException) -> bool:
+    """Say whether Modal did not answer what was asked, so that nothing is known of the call."""
+    from modal import exception
+
+    of_the_call = (
+        exception.RemoteError,
+        exception.InternalFailure,
+        exception.ExecutionError,
+        exception.DeserializationError,
+    )
+    return isinstance(error, (exception.Error, OSError)) and not isinstance(error, of_the_call)
+
+
+def _end_in_words(error: BaseException, app_id: str) -> str:
     text = _cause(error)
     if re.search(r"\bOOM\b|out of memory|memory", text, re.IGNORECASE):
         return "its container ran out of memory (hardware.memory_gib asks for more)"
-    return f"its call ended: {text}"
+    return f"its call ended: {text}; `modal app logs {app_id}` has its last words"
 
 
 def _was_cancelled(call: modal.FunctionCall[Any], error: BaseException) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,15 @@ def require_access() -> None:
     if outcome[0] is not None:
         with in_words():
             raise outcome[0]
+
+
+def require_secrets(names: Iterable[str]) -> None:
+    """Raise *not found*, with the command that makes it, for a secret that Modal does not know."""
+    import modal
+
+    for name in names:
+        with in_words():
+            modal.Secret.from_name(name).hydrate()
 
 
 @contextmanager
@@ -137,7 +146,8 @@ def _build_log(image_id: str) -> list[str]:
         entries = list(modal.Image.from_id(image_id).logs.tail(_BUILD_LINES))
     except Exception:  # noqa: BLE001 - the failed build is what matters; its log is a courtesy
         return []
-    return "".join(entry.message for entry in entries).splitlines()[-_BUILD_LINES:]
+    lines = "".join(entry.message for entry in entries).splitlines()
+    return [line for line in lines if line.strip()][-_BUILD_LINES:]
 
 
 def _first_line(error: BaseException) -> str:

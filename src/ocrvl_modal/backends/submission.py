@@ -64,6 +64,9 @@ def submit(backend: Backend, submission: Submission, say: Callable[[str], None])
             return before
         record = _new_record(backend, submission) if before is None else _going_on(backend, before, submission)
         app_id = slot.prepare(submission.recipe, submission.member, say)
+        # Where a reservation is no lock, another may have come first while an image was built.
+        if _existing(backend, name) != before:
+            raise usage_error(f"run '{name}' was started by another process", f"ocrvl runs wait {name}")
         attempt = Attempt(number=len(record.attempts) + 1, started_at=now(), app_id=app_id)
         start_id = uuid4().hex
         record = record.model_copy(update={"attempts": (*record.attempts, attempt), "start_id": start_id})

@@ -39,7 +39,8 @@ def begin_attempt(writer: RecordWriter, host: Host) -> Sequence[Attempt]:
     again = record.state != "submitted"
     if again:
         record = close_dead_attempt(record)
-        following = Attempt(number=len(record.attempts) + 1, started_at=now())
+        app_id = record.attempts[-1].app_id
+        following = Attempt(number=len(record.attempts) + 1, started_at=now(), app_id=app_id)
         record = record.model_copy(update={"attempts": (*record.attempts, following)})
     *before, newest = record.attempts
     newest = newest.model_copy(update={"call_id": host.call_id, "host": os.uname().nodename})

@@ -14,6 +14,10 @@ def _nothing() -> None:
     return
 
 
+class HostTimeIsUp(Exception):
+    """Raised by a job that has saved, and needs more time than its host gives at once."""
+
+
 @dataclass(frozen=True)
 class Host:
     """The host of a job; as it is, a process of this machine, which keeps all that is written anyway.
@@ -22,8 +26,9 @@ class Host:
     and safe from the host's death; it may fail, and does not raise. ``cancellations`` are the exceptions by which the
     host ends a job for good. ``gives_secrets`` says that the host has only the secrets that the recipe names, so that
     the engine may see every variable. ``restarts`` says that a job which the host interrupts or loses is started again
-    by the host itself: then an interrupted job must raise what interrupted it. ``own_disk`` is a folder that nobody
-    else sees and that goes with the host, where the stores are no ordinary disks.
+    by the host itself: then an interrupted job must raise what interrupted it. ``longest_s`` is how long the host lets
+    it run: a job that needs longer saves in time, and raises :class:`HostTimeIsUp` to be started again. ``own_disk``
+    is a folder that nobody else sees and that goes with the host, where the stores are no ordinary disks.
     """
 
     call_id: str
@@ -31,6 +36,7 @@ class Host:
     cancellations: tuple[type[BaseException], ...] = (RunCancelled,)
     gives_secrets: bool = False
     restarts: bool = False
+    longest_s: float | None = None
     own_disk: Path | None = None
 
     @classmethod

@@ -21,7 +21,7 @@ from ocrvl_modal.errors import OcrvlError, data_error, not_found, of_the_system,
 from ocrvl_modal.jobs.beginning import begin_attempt, is_over, require_progress
 from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
-from ocrvl_modal.jobs.host import Host
+from ocrvl_modal.jobs.host import Host, HostTimeIsUp
 from ocrvl_modal.jobs.reader_python import export_model
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
 from ocrvl_modal.jobs.starting_point import choose_checkpoint
@@ -75,6 +75,9 @@ def run(request: dict[str, Any], host: Host | None = None) -> dict[str, Any]:
     except KeyboardInterrupt as interrupt:
         stopped_by = interrupt
         attempt.end("interrupted", "it was interrupted")
+    except HostTimeIsUp as up:
+        stopped_by = up
+        attempt.end("interrupted", str(up))
     except host.cancellations as cancellation:
         stopped_by = cancellation
         attempt.end("cancelled", "it was cancelled")
@@ -244,17 +247,23 @@ class _Attempt:
         return folder
 
     def _deadline(self) -> float | None:
-        """Return the moment on the monotonic clock at which the run's limits are used up."""
-        allowed = self.plan.deadline_s
-        if allowed is None:
-            return None
-        left = allowed - self.spent_before
-        if left <= 0:
-            raise OcrvlError(
-                f"the limits of run '{self.layout.name}' are used up",
-                f"ocrvl train --name {self.layout.name} --set limits.timeout_hours=N",
-            )
-        return self.started + left
+        """Return the moment on the monotonic clock at which the run's limits, or its host's, are used up."""
+        lefts = []
+        if self.plan.deadline_s is not None:
+            lefts.append(self.plan.deadline_s - self.spent_before)
+            if lefts[0] <= 0:
+                raise OcrvlError(
+                    f"the limits of run '{self.layout.name}' are used up",
+                    f"ocrvl train --name {self.layout.name} --set limits.timeout_hours=null"
+                    " --set limits.max_cost_usd=N, or more of what was given",
+                )
+        if self.host.longest_s is not None:
+            lefts.append(self.host.longest_s)
+        return self.started + min(lefts) if lefts else None
+
+    @property
+    def _host_time_is_up(self) -> bool:
+        return self.host.longest_s is not None and time.monotonic() - self.started > self.host.longest_s
 
     def _judge(self, ending: Ending, *, past_deadline: bool) -> Checkpoint | None:
         """Say what an engine's end means for the run: with its last checkpoint there, training is finished."""
@@ -264,6 +273,8 @@ class _Attempt:
             return complete[-1]
         if ending.is_stuck and ending.error is not None:
             raise ending.error
+        if past_deadline and self._host_time_is_up:
+            raise HostTimeIsUp("its host's time for one attempt is over")
         if past_deadline:
             self.end("interrupted", "its time or money is used up")
             return None

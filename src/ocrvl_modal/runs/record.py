@@ -152,7 +152,7 @@ def close_dead_attempt(record: RunRecord) -> RunRecord:
     if attempt is not None and attempt.ended_at is None:
         died = attempt.model_copy(
             update={
-                "ended_at": record.heartbeat_at or record.updated_at,
+                "ended_at": max(attempt.started_at, record.heartbeat_at or record.updated_at),
                 "ended_as": "interrupted",
                 "reason": f"{DIED} while {record.state}",
             }

@@ -14,7 +14,10 @@ from conftest import wait_until
 MIDDLE = ("--set", "schedule.max_steps=240", "--set", "checkpoint.save_steps=10")
 
 
-@pytest.mark.parametrize("action", ["preempt", "crash", "oom", "internal", "timeout"])
+@pytest.mark.parametrize(
+    "action",
+    ["preempt", "crash", *(pytest.param(rarer, marks=pytest.mark.slow) for rarer in ("oom", "internal", "timeout"))],
+)
 def test_a_run_whose_container_dies_goes_on_by_itself_from_its_last_checkpoint(cloud: Cloud, action: str) -> None:
     cloud.train("hurt", *MIDDLE)
     cloud.wait_for_checkpoint("hurt")

@@ -62,8 +62,9 @@ def test_the_choice_of_the_local_backend_is_said_when_nobody_chose(shell: Shell)
 
 
 def test_a_configured_modal_token_chooses_modal(shell: Shell) -> None:
-    said = shell("runs", "ls", "--json", code=2, MODAL_TOKEN_ID="ak-x", MODAL_TOKEN_SECRET="as-x")
-    assert "a Modal token is configured" in said.json["error"]["message"]
+    nobody = {"MODAL_TOKEN_ID": "ak-x", "MODAL_TOKEN_SECRET": "as-x", "MODAL_SERVER_URL": "http://127.0.0.1:9"}
+    said = shell("runs", "ls", "--json", code=1, **nobody)
+    assert "Modal does not answer at http://127.0.0.1:9" in said.json["error"]["message"]
 
 
 def test_a_store_takes_and_gives_files_and_folders(bare_shell: Shell) -> None:

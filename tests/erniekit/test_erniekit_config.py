@@ -94,12 +94,16 @@ def test_what_it_cannot_do_is_refused(sets: tuple[str, ...], words: str) -> None
 
 
 def test_what_it_leaves_out_is_said() -> None:
-    (warning,) = ErnieKitEngine().check(a_recipe("data.validation=v.jsonl"), MEMBER)
-    assert "no evaluation loss" in warning
+    images, losses = ErnieKitEngine().check(a_recipe("data.validation=v.jsonl"), MEMBER)
+    assert "varies the images" in images
+    assert "no evaluation loss" in losses
+    assert not ErnieKitEngine().check(a_recipe("data.augmentation=true"), MEMBER)
 
 
 def test_a_key_that_it_would_ignore_is_said_with_the_nearest() -> None:
-    (warning,) = ErnieKitEngine().check(a_recipe("engine_config={freeze_confg: freeze_vision}"), MEMBER)
+    (warning,) = ErnieKitEngine().check(
+        a_recipe("data.augmentation=true", "engine_config={freeze_confg: freeze_vision}"), MEMBER
+    )
     assert "did you mean 'freeze_config'?" in warning
 
 
@@ -117,7 +121,8 @@ def test_an_own_configuration_becomes_recipe_and_rest(tmp_path: Path) -> None:
     assert "output_dir" in notes[0]
     again = overrides(recipe, 50, 1)
     assert (again["packing_size"], again["batch_size"], again["lr_scheduler"]) == (4, 2, "constant")
-    assert ErnieKitEngine().check(recipe, MEMBER) == ()
+    (warning,) = ErnieKitEngine().check(recipe, MEMBER)
+    assert "varies the images" in warning
 
 
 def test_an_own_configuration_without_packing_keeps_its_batch(tmp_path: Path) -> None:

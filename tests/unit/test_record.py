@@ -18,6 +18,7 @@ from ocrvl_modal.runs.record import (
     RecordWriter,
     RunRecord,
     State,
+    close_dead_attempt,
     parse_record,
     read_record,
     with_state,
@@ -129,6 +130,14 @@ def test_an_attempt_lasts_from_its_start_to_its_end() -> None:
     attempt = Attempt(number=1, started_at=START)
     assert attempt.seconds == 0.0
     assert attempt.model_copy(update={"ended_at": START + timedelta(minutes=2)}).seconds == 120.0
+
+
+def test_an_attempt_that_died_before_its_first_heartbeat_does_not_end_before_it_began() -> None:
+    # The heartbeat is that of an earlier attempt.
+    attempt = Attempt(number=2, started_at=START + timedelta(hours=3))
+    ended = close_dead_attempt(a_record(attempts=(attempt,), heartbeat_at=START)).attempt
+    assert ended is not None
+    assert (ended.ended_as, ended.seconds) == ("interrupted", 0.0)
 
 
 def test_a_run_without_a_record_has_none(tmp_path: Path) -> None:

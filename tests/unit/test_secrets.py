@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
+from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine, given_variables
 
 SECRETS = {
     "HF_TOKEN": "hf_abcdef",
@@ -63,3 +63,19 @@ def test_what_is_special_in_a_pattern_is_not_special_in_a_secret() -> None:
 
 def test_without_secrets_a_line_stays_as_it_is() -> None:
     assert Redactor({}, ())("loss: 0.5") == "loss: 0.5"
+
+
+def test_where_a_host_has_only_the_users_secrets_they_are_told_from_what_every_container_has() -> None:
+    ordinary = {
+        "PATH": "/usr/local/bin:/usr/bin",
+        "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64",
+        "CUDA_VERSION": "12.6.3",
+        "NV_CUDNN_VERSION": "9.5.1.17-1",
+        "PYTHONPATH": "/root",
+        "MODAL_TASK_ID": "ta-0123456789",
+    }
+    environment = {**ordinary, "LICENCE": "abc-123-def", "REPORT_TO": "me@example.org"}
+    named = given_variables(environment)
+    assert sorted(named) == ["LICENCE", "REPORT_TO"]
+    redact = Redactor(environment, named)
+    assert redact("abc-123-def to me@example.org by 12.6.3 in /root") == "[removed] to [removed] by 12.6.3 in /root"

@@ -30,11 +30,11 @@ from ocrvl_modal.models import FamilyMember, get_member, identify_folder
 from ocrvl_modal.places import Places, is_place
 from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import RunLayout
-from ocrvl_modal.runs.record import RunRecord, read_record
+from ocrvl_modal.runs.record import ACTIVE, RunRecord, read_record
 
 _LAST_LINES = 15
 _POLL_S = 0.05
-_END_WAIT_S = 5.0
+_END_WAIT_S = 10.0
 _READING = ("torch", "transformers", "tokenizers", "jinja2")
 _INSTALL = "pip install 'ocrvl-modal[local]'"
 _INSTALL_PADDLE = "in an environment of its own (python3 -m venv paddle): pip install 'ocrvl-modal[paddle]'"
@@ -130,7 +130,7 @@ class LocalBackend:
     def reserve(self, name: str) -> Iterator[RunSlot]:
         """Hold the run's lock; the spawned job inherits it."""
         layout = RunLayout.of(self.places.outputs, name)
-        descriptor = locks.acquire(layout.lock)
+        descriptor = locks.acquire(layout.lock) or _wait_for_the_end(layout)
         if descriptor is None:
             raise usage_error(f"another process works on run '{name}'", f"ocrvl runs wait {name}")
         try:
@@ -160,6 +160,19 @@ class LocalBackend:
                 return int(attempt.call_id)
             time.sleep(_POLL_S)
         return None
+
+
+def _wait_for_the_end(layout: RunLayout) -> int | None:
+    """Lock a run whose record says that it has ended: its process is about to end too, which takes it a moment."""
+    deadline = time.monotonic() + _END_WAIT_S
+    while time.monotonic() < deadline:
+        record = read_record(layout.record)
+        if record is None or record.state in ACTIVE:
+            return None
+        descriptor = locks.acquire(layout.lock)
+        if descriptor is not None:
+            return descriptor
+    return None
 
 
 class _LocalSlot:

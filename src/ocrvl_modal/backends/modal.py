@@ -88,7 +88,7 @@ class ModalBackend:
         if not self.stores.exists(reference):
             raise not_found(
                 f"there is no {reference} in the data store on Modal",
-                f"ocrvl volume ls /data, or name a file of this machine: --data ./{Path(reference).name}",
+                f"ocrvl volume ls /data, or name a file of this machine, such as ./{Path(reference).name}",
             )
         return None
 

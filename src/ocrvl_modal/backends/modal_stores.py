@@ -97,13 +97,19 @@ class ModalStores:
         if not inside.parts or (source.is_file() and self._is_folder_there(place)):
             inside = inside / source.absolute().name
         target = f"/{store}/{inside}"
-        if not force and self.exists(target):
+        sent = _paths_of(source, inside)
+        if not sent:
+            raise usage_error(f"{source} holds no file", "a folder comes into a store with its first file")
+        is_there = self.exists(target)
+        if is_there and not force:
             raise usage_error(f"{target} exists already", "add --force to replace it")
         with in_words(), self._volume(store).batch_upload(force=force) as batch:
             if source.is_dir():
                 batch.put_directory(source, f"/{inside}")
             else:
                 batch.put_file(source, f"/{inside}")
+        if is_there:
+            self._remove_others(store, inside, sent)
         return files.size_of_tree(source)
 
     def remove(self, place: str) -> None:
@@ -144,10 +150,20 @@ class ModalStores:
         siblings = self._listed(store, inside.parent) or ()
         return any(_is_folder(entry) for entry in siblings if PurePosixPath(entry.path).name == inside.name)
 
-    def _fetch_folder(self, store: str, inside: PurePosixPath, destination: Path) -> None:
+    def _remove_others(self, store: str, inside: PurePosixPath, kept: set[PurePosixPath]) -> None:
+        """Remove what an upload was to replace, and did not overwrite."""
+        for entry in self._files_at(store, inside):
+            if PurePosixPath(entry.path.strip("/")) not in kept:
+                with in_words():
+                    self._volume(store).remove_file(entry.path)
+
+    def _files_at(self, store: str, inside: PurePosixPath) -> Sequence[Any]:
+        path = f"/{inside}" if inside.parts else "/"
         with in_words():
-            path = f"/{inside}" if inside.parts else "/"
-            found = [entry for entry in self._volume(store).iterdir(path, recursive=True) if not _is_folder(entry)]
+            return [entry for entry in self._volume(store).iterdir(path, recursive=True) if not _is_folder(entry)]
+
+    def _fetch_folder(self, store: str, inside: PurePosixPath, destination: Path) -> None:
+        found = self._files_at(store, inside)
         with files.new_folder(destination) as beside, ThreadPoolExecutor(_TRANSFERS) as pool:
             base = PurePosixPath("/") / inside
 
@@ -161,6 +177,13 @@ class ModalStores:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with files.new_file(destination) as beside, in_words(), beside.open("wb") as stream:
             self._volume(store).read_file_into_fileobj(path, stream)
+
+
+def _paths_of(source: Path, inside: PurePosixPath) -> set[PurePosixPath]:
+    """Return where the files at and below a source will lie in a volume."""
+    if not source.is_dir():
+        return {inside}
+    return {inside / path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
 
 
 def _is_folder(entry: Any) -> bool:

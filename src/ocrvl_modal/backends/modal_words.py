@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
 import re
+import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ ANSWER_DEADLINE_S = 8.0
 """The client tries for most of a minute to reach a server that is not there; we say so after this long."""
 
 _BUILD_LINES = 15
+_NETWORK = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 _ELSEWHERE = "--backend local runs on this machine"
 
 
@@ -72,9 +75,13 @@ def in_words() -> Iterator[None]:
     except Error as error:
         raise _explained(error) from error
     except OSError as error:
-        if isinstance(error, (FileNotFoundError, FileExistsError)) or error.errno:
+        if isinstance(error, (FileNotFoundError, FileExistsError)) or (error.errno and not _is_of_the_network(error)):
             raise
-        raise _unreachable() from error
+        raise _unreachable(_first_line(error)) from error
+
+
+def _is_of_the_network(error: OSError) -> bool:
+    return isinstance(error, (ConnectionError, socket.gaierror)) or error.errno in _NETWORK
 
 
 def _explained(error: Error) -> OcrvlError:
@@ -120,6 +127,8 @@ def _missing(text: str) -> OcrvlError:
     if match := re.search(r"[Ss]ecret[^'\"`]*['\"`]([^'\"`]+)['\"`]", text):
         name = match[1]
         return not_found(f"there is no Modal secret named '{name}'", f"modal secret create {name} NAME=VALUE")
+    if "environment" in text.lower():
+        return not_found(f"Modal: {text}", "modal environment list shows those that MODAL_ENVIRONMENT may name")
     return not_found(f"Modal: {text}", "modal app list")
 
 

@@ -138,7 +138,8 @@ def rm(
     chosen = open_by_flag(backend)
     if not chosen.stores.exists(place):
         raise not_found(
-            f"there is no {place} on the {chosen.name} backend", f"ocrvl volume ls {place.rpartition('/')[0]}"
+            f"there is no {place} on the {chosen.name} backend",
+            f"ocrvl volume ls {place.rstrip('/').rpartition('/')[0]}",
         )
     require_idle(chosen, place)
     out.confirm(f"Remove {place} from {chosen.where(split_place(place)[0])} for good?", yes=yes)

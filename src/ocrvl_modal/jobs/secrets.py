@@ -6,6 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|CREDENTIAL|APIKEY|PASS(WORD|WD|PHRASE)|(^|_)(KEYS?|PASS)($|_)", re.IGNORECASE)
+# What base images, drivers, Modal and our own images set; their values, such as versions, are no secrets.
+_ORDINARY_NAME = re.compile(
+    r"(_|.*PATH|HOME|PWD|LANG|LC_.*|TERM.*|SHLVL|HOSTNAME|GPG_KEY|(PYTHON|LD_|CUDA|NV|OMP_|UV_|SSL_|DEBIAN_|OCRVL_|MODAL_).*)"
+)
 _SHORTEST = 6
 _REMOVED = "[removed]"
 
@@ -13,6 +17,14 @@ _REMOVED = "[removed]"
 def environment_for_engine(environment: Mapping[str, str], allowed: Collection[str]) -> dict[str, str]:
     """Return the variables that an engine inherits: all but secrets, save those that the recipe names."""
     return {name: value for name, value in environment.items() if name in allowed or not _SECRET_NAME.search(name)}
+
+
+def given_variables(environment: Mapping[str, str]) -> Collection[str]:
+    """Return the variables that a host with only the user's own secrets has from those, whatever they are called.
+
+    Modal tells a container the values of a secret, and not which variables came with it.
+    """
+    return [name for name in environment if not _ORDINARY_NAME.fullmatch(name)]
 
 
 class Redactor:

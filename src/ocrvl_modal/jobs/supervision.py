@@ -22,6 +22,7 @@ from ocrvl_modal.engines.base import (
 from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.jobs.engine_log import EngineLog
 from ocrvl_modal.jobs.engine_process import EngineProcess
+from ocrvl_modal.jobs.held_signals import held_signals
 from ocrvl_modal.jobs.secrets import Redactor
 from ocrvl_modal.runs import checkpoints
 from ocrvl_modal.runs.layout import RunLayout
@@ -93,10 +94,11 @@ class Supervisor:
         """Follow the engine to its end. Raises what a signal raises in here; then call :meth:`stop`."""
         self._progress_at = time.monotonic()
         stuck: OcrvlError | None = None
-        with self._log.opened():
+        with self._log.opened(), held_signals() as let_through:
             while not (process.at_end or self.past_deadline or stuck):
                 self._take(process.next_line(_POLL_S))
                 self._heartbeat()
+                let_through()
                 self.past_deadline = self._is_past_deadline()
                 stuck = None if self.past_deadline else self._stuck()
         if stuck:

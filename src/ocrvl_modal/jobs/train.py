@@ -23,7 +23,7 @@ from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.host import Host, HostTimeIsUp
 from ocrvl_modal.jobs.reader_python import export_model
-from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine
+from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine, given_variables
 from ocrvl_modal.jobs.starting_point import choose_checkpoint
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, member_of
@@ -149,6 +149,10 @@ class _Attempt:
         """Check prompt identity, the dataset's digest and the disk, before the engine starts."""
         check_prompt_identity(model, member, [*member.prompts.values(), *self.recipe.data.extra_prompts])
         dataset = self.places.resolve(self.writer.record.dataset)
+        if not dataset.is_file():
+            raise not_found(
+                f"{dataset} is not there any more", f"put it back, then `ocrvl train --name {self.layout.name}`"
+            )
         if dataset_digest(dataset) != self.writer.record.dataset_sha256:
             raise data_error(
                 f"{dataset} is not what it was when this run was submitted",
@@ -192,7 +196,7 @@ class _Attempt:
             **environment_for_engine(os.environ, self._allowed_variables()),
             **engine.environment(job),
         }
-        redact = Redactor(os.environ, self.recipe.secrets)
+        redact = Redactor(os.environ, self._allowed_variables())
         supervisor = Supervisor(
             engine, job, self.layout, self.writer, redact, self._deadline(), self._cost, self.host.commit
         )
@@ -238,7 +242,7 @@ class _Attempt:
         """Return the names of secrets that the engine may see."""
         if not self.host.gives_secrets:
             return self.recipe.secrets
-        return [name for name in os.environ if not name.startswith("MODAL_")] if self.recipe.secrets else ()
+        return given_variables(os.environ) if self.recipe.secrets else ()
 
     def _fresh_scratch(self) -> Path:
         folder = self._scratch

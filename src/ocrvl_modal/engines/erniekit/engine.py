@@ -48,6 +48,11 @@ class ErnieKitEngine:
         if recipe.precision == "float32":
             raise usage_error("ERNIEKit trains in bf16 only", "--set precision=auto, or --engine transformers")
         warnings = check_config(recipe)
+        if not recipe.data.augmentation:
+            warnings += (
+                "ERNIEKit varies the images while training (size, padding, colour): data.augmentation cannot turn that"
+                " off",
+            )
         if recipe.data.validation:
             warnings += (
                 "ERNIEKit computes no evaluation loss while training: data.validation is checked, and left at that",

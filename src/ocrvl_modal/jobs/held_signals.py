@@ -39,7 +39,7 @@ def held_signals() -> Iterator[Callable[[], None]]:
     try:
         yield let_through
     finally:
-        for number, handler in earlier.items():
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
+        for held, handler in earlier.items():
+            if signal.getsignal(held) is not signal.SIG_IGN:
+                signal.signal(held, handler)
     let_through()

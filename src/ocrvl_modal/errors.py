@@ -56,6 +56,10 @@ class OcrvlError(Exception):
         return cls(str(data.get("message", "")), str(data.get("hint", "")), code)
 
 
+class Unreachable(OcrvlError):
+    """A server does not answer at this moment. Whoever waits for something may ask again."""
+
+
 class RunCancelled(BaseException):
     """Raised inside a job when its user asked it to stop for good.
 

@@ -12,6 +12,7 @@ import pytest
 from jobs.standin import House
 from ocrvl_modal import locks
 from ocrvl_modal.backends.runs_view import RunView
+from ocrvl_modal.errors import OcrvlError, Unreachable
 from ocrvl_modal.output import Output
 from ocrvl_modal.report import follow as following
 from ocrvl_modal.report.follow import follow
@@ -115,3 +116,31 @@ def test_on_a_terminal_it_shows_state_steps_and_loss(
     assert "done" in said
     assert "6/6" in said
     assert "loss" in said
+
+
+def test_a_server_that_does_not_answer_for_a_while_is_waited_for(
+    house: House, told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, looks = following.load_run, []
+
+    def now_and_then(*asked: Any) -> RunView:
+        looks.append(asked)
+        if len(looks) == 2:
+            raise Unreachable("nobody is there")
+        return answers(*asked)
+
+    monkeypatch.setattr(following, "load_run", now_and_then)
+    assert follow(house.backend, "a", an_output("quiet")).state == "done"
+
+
+def test_one_that_stays_away_ends_the_following_and_says_that_the_run_goes_on(
+    house: House, told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: Any) -> RunView:
+        raise Unreachable("nobody is there")
+
+    monkeypatch.setattr(following, "load_run", nobody)
+    monkeypatch.setattr(following, "PATIENCE_S", 6)
+    with pytest.raises(OcrvlError, match="goes on by itself") as caught:
+        follow(house.backend, "a", an_output("quiet"))
+    assert caught.value.hint == "ocrvl runs wait a"

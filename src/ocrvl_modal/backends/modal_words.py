@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
+from ocrvl_modal.errors import ExitCode, OcrvlError, Unreachable, not_found, usage_error
 
 if TYPE_CHECKING:
     from modal.exception import Error
@@ -120,7 +120,7 @@ def _unreachable(text: str = "") -> OcrvlError:
     server = os.environ.get("MODAL_SERVER_URL")
     where = f" at {server}" if server else ""
     why = f" ({text})" if text else f" within {ANSWER_DEADLINE_S:.0f} seconds"
-    return OcrvlError(f"Modal does not answer{where}{why}", f"check the network and try again; {_ELSEWHERE}")
+    return Unreachable(f"Modal does not answer{where}{why}", f"check the network and try again; {_ELSEWHERE}")
 
 
 def _missing(text: str) -> OcrvlError:

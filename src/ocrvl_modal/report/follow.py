@@ -13,20 +13,24 @@ from rich.text import Text
 
 from ocrvl_modal.backends.base import Backend
 from ocrvl_modal.backends.runs_view import RunView, load_metrics, load_run
+from ocrvl_modal.errors import OcrvlError, Unreachable
 from ocrvl_modal.output import Output, stderr_console
 from ocrvl_modal.report.run_report import STATE_STYLES, loss_line
 
 PLAIN_INTERVAL_S = 5.0
+PATIENCE_S = 600.0
+"""A network may be gone for so long before following a run ends."""
 
 
 def follow(backend: Backend, name: str, out: Output, *, until: Callable[[RunView], bool] | None = None) -> RunView:
     """Show a run until it has ended, or until ``until`` says so; return how it stands then."""
     ended = until or (lambda view: view.ended)
+    look = _Look(backend, name)
     if out.live:
-        return _follow_live(backend, name, ended)
+        return _follow_live(backend, look, ended)
     tell = _PlainLines() if out.talkative else None
     while True:
-        view = load_run(backend, name)
+        view = look()
         if tell is not None:
             tell(view)
         if ended(view):
@@ -34,7 +38,26 @@ def follow(backend: Backend, name: str, out: Output, *, until: Callable[[RunView
         time.sleep(backend.poll_s)
 
 
-def _follow_live(backend: Backend, name: str, ended: Callable[[RunView], bool]) -> RunView:
+class _Look:
+    """Looks at a run; a server that does not answer for a while is waited for, since the run goes on without us."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.name = name
+        self._backend = backend
+
+    def __call__(self) -> RunView:
+        began = time.monotonic()
+        while True:
+            try:
+                return load_run(self._backend, self.name)
+            except Unreachable as error:
+                if time.monotonic() - began > PATIENCE_S:
+                    message = f"{error.message}; run '{self.name}' goes on by itself"
+                    raise OcrvlError(message, f"ocrvl runs wait {self.name}", error.code) from error
+            time.sleep(self._backend.poll_s)
+
+
+def _follow_live(backend: Backend, look: _Look, ended: Callable[[RunView], bool]) -> RunView:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -44,11 +67,11 @@ def _follow_live(backend: Backend, name: str, ended: Callable[[RunView], bool]) 
         TextColumn("[dim]left[/]"),
         TimeRemainingColumn(),
     )
-    task = bar.add_task(name, total=None)
+    task = bar.add_task(look.name, total=None)
     console = stderr_console()
     with Live(bar, console=console, transient=True, refresh_per_second=8) as live:
         while True:
-            view = load_run(backend, name)
+            view = look()
             record = view.record
             style = STATE_STYLES[view.state]
             bar.update(

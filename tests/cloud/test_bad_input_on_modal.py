@@ -143,7 +143,9 @@ def test_ctrl_c_in_a_short_job_stops_it(cloud: Cloud, mode: tuple[str, ...]) -> 
     wait_until(lambda: running_apps(cloud) == [], "the app to stop")
 
 
-@pytest.mark.parametrize("stage", ["app", "record", "spawn", "note"])
+@pytest.mark.parametrize(
+    "stage", ["spawn", *(pytest.param(other, marks=pytest.mark.slow) for other in ("app", "record", "note"))]
+)
 def test_ctrl_c_while_a_run_is_started_leaves_nothing_running_and_says_so(cloud: Cloud, stage: str) -> None:
     cloud("download", "model", "tiny")
     published = len(cloud.fake.rpcs("AppPublish"))

@@ -36,6 +36,7 @@ def test_a_run_whose_container_dies_goes_on_by_itself_from_its_last_checkpoint(c
         assert first["reason"].startswith("its process died")
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_at_one_place_again_and_again_is_given_up(start_cloud: Callable[..., Cloud]) -> None:
     cloud = start_cloud(retry_delay_scale=0.1)
     cloud.fake.faults({"on": "input", "function": "train", "action": "oom", "after": 3, "times": 99})
@@ -47,6 +48,7 @@ def test_a_run_that_dies_at_one_place_again_and_again_is_given_up(start_cloud: C
     assert len(run["attempts"]) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_has_used_up_its_retries_is_shown_as_interrupted_and_goes_on_when_started(cloud: Cloud) -> None:
     cloud.train("poor", *MIDDLE, "--set", "limits.max_retries=0")
     cloud.wait_for_checkpoint("poor")

@@ -68,6 +68,7 @@ def test_every_command_of_the_readme_works_in_its_order(shell: Shell) -> None:
     assert (shell.cwd / "mine.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_every_command_that_the_readme_shows_on_modal_works_in_its_order(shell: Shell, fake_modal: FakeModal) -> None:
     shown = readme_commands(on_modal=True)
     assert len(shown) >= 4

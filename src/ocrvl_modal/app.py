@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 LONGEST_HOURS = 24
 """Modal ends a call after this long. Its own client does not check, and the server refuses only at the start."""
 
-MOST_RETRIES = 10
 DEFAULT_TRAINING_GPU = "A100-40GB"
 DEFAULT_READING_GPU = "L4"
+READING_JOBS = ("infer", "evaluate")
 RUN_TAG = "ocrvl-run"
 
 _HUB_VARIABLES = ("HF_ENDPOINT",)
@@ -123,7 +123,7 @@ def short_options(job: str, gpu: str | None, environment: Mapping[str, str]) -> 
     ``gpu`` is for those that read images with a model. Of this machine's ``environment`` it takes along where the
     model hub is, and the token for it.
     """
-    reads = job in {"infer", "evaluate", "export"}
+    reads = job in READING_JOBS
     fetches = job.startswith("download")
     return FunctionOptions(
         name=job,

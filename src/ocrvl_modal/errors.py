@@ -93,6 +93,12 @@ def of_the_system(error: OSError, again: str = "try again") -> OcrvlError:
     return OcrvlError(f"{error.strerror or error}{where}", f"look at the disk and its permissions, then {again}")
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line; its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the known name nearest to ``name``, or all known names when none is near."""
     names = list(known)

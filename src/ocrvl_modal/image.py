@@ -34,7 +34,7 @@ class Layer:
     """One step of a build.
 
     ``kind`` is what the ``items`` are: Debian packages, Python packages, or shell commands. ``reason`` is for the
-    reader of a plan. ``options`` are those of the installer, ``index`` is asked in place of the public one.
+    reader of a plan. ``options`` are those of the installer; ``index`` is asked before the public one.
     """
 
     name: str
@@ -84,7 +84,9 @@ def _with_layer(image: modal.Image, layer: Layer) -> modal.Image:
     if layer.kind == "apt":
         return image.apt_install(*layer.items)
     if layer.kind == "python":
-        return image.uv_pip_install(*layer.items, index_url=layer.index, extra_options=layer.options, uv_version=UV)
+        return image.uv_pip_install(
+            *layer.items, extra_index_url=layer.index, extra_options=layer.options, uv_version=UV
+        )
     return image.run_commands(*layer.items)
 
 
@@ -143,7 +145,6 @@ TRAIN_PADDLEFORMERS = ImageRecipe(
             "python",
             ("paddlepaddle-gpu==3.3.1",),
             index=_PADDLE_INDEX,
-            options="--extra-index-url https://pypi.org/simple",
         ),
         Layer(
             "paddleformers",

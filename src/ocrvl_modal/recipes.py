@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found, usage_error
+from ocrvl_modal.errors import OcrvlError, did_you_mean, first_line, not_found, usage_error
 from ocrvl_modal.models import FamilyMember, find_member, get_member
 from ocrvl_modal.recipe_edits import assign, merge, parse_set, unknown_key
 from ocrvl_modal.recipe_schema import TrainRecipe, flatten
@@ -63,7 +63,7 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
-        raise usage_error(f"{path} is not YAML{line}: {_first_line(error)}", f"ocrvl recipe check {path}") from error
+        raise usage_error(f"{path} is not YAML{line}: {first_line(error)}", f"ocrvl recipe check {path}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -76,7 +76,7 @@ def parse_recipe(text: str | bytes, origin: str) -> TrainRecipe:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise usage_error(f"{origin} is damaged: {_first_line(error)}", "train under another --name") from error
+        raise usage_error(f"{origin} is damaged: {first_line(error)}", "train under another --name") from error
     if not isinstance(content, dict):
         raise usage_error(f"{origin} is damaged: it holds no recipe", "train under another --name")
     return recipe_from(content)
@@ -136,7 +136,3 @@ def _as_usage_error(error: ValidationError) -> OcrvlError:
     return usage_error(
         f"recipe key '{key or 'recipe'}': {message} (got {first['input']!r})", "ocrvl recipe show default"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

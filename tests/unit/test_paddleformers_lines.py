@@ -161,4 +161,4 @@ def test_no_line_makes_it_raise(line: str) -> None:
 @given(st.integers(0, 10**6), st.floats(allow_nan=False), st.floats(min_value=0, allow_infinity=False))
 def test_every_number_that_python_prints_is_read(step: int, loss: float, rate: float) -> None:
     read = lines.read(f"loss: {loss}, learning_rate: {rate}, global_step: {step}, ppl: 1.0")
-    assert read == lines.Step(step, loss, rate, {})
+    assert read == StepLogged(step, loss, rate, {})

@@ -22,6 +22,7 @@ from ocrvl_modal import files, locks
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
 from ocrvl_modal.backends.store_folder import FolderStores
 from ocrvl_modal.engines import LIBRARIES
+from ocrvl_modal.engines.processes import count_processes
 from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.jobs.answers import read_answer
@@ -79,7 +80,7 @@ class LocalBackend:
 
     def devices(self, recipe: TrainRecipe) -> int:
         """Return how many processes a run trains with: one for each GPU that is seen, or one."""
-        return recipe.hardware.num_processes or max(1, len(visible_gpus()))
+        return count_processes(recipe)
 
     def readable_path(self, reference: str) -> Path:
         """Return where a dataset lies; raise *not found*, with the command that fills it, for an empty place."""

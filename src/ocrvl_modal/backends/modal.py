@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocrvl_modal.app import (
     DEFAULT_READING_GPU,
+    READING_JOBS,
     build_app,
     short_options,
     training_options,
@@ -22,6 +23,8 @@ from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset,
 from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse, running
 from ocrvl_modal.backends.modal_stores import ModalStores
 from ocrvl_modal.backends.modal_words import in_words, require_access, require_secrets
+from ocrvl_modal.backends.reading import locate_model
+from ocrvl_modal.backends.runs_view import find_run
 from ocrvl_modal.data.bundle import bundle
 from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import parse_gpu
@@ -29,13 +32,12 @@ from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, identify_
 from ocrvl_modal.places import is_place
 from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import RunLayout
-from ocrvl_modal.runs.record import ACTIVE, RunRecord, parse_record
+from ocrvl_modal.runs.record import RunRecord
 from ocrvl_modal.volumes import PLACES, VOLUMES
 
 if TYPE_CHECKING:
     import modal
 
-_READS_IMAGES = {"infer", "evaluate"}
 _IDENTITY_FILES = ("config.json", "chat_template.jinja", FAMILY_FILE)
 
 
@@ -94,18 +96,12 @@ class ModalBackend:
 
     def identify_model(self, name: str) -> FamilyMember:
         """Return the member that the model at a place belongs to, by its few small files."""
-        if not is_place(name):
-            raise usage_error(
-                f"{name} is on this machine, and the modal backend cannot read it",
-                f"ocrvl volume put {name} /models/{Path(name).absolute().name}",
-            )
+        model = locate_model(self, name)
         with tempfile.TemporaryDirectory(prefix="ocrvl-model-") as folder:
             for file in _IDENTITY_FILES:
-                place = f"{name.rstrip('/')}/{file}"
+                place = f"{model}/{file}"
                 if self.stores.exists(place):
                     Path(folder, file).write_bytes(self.stores.read_bytes(place))
-            if not Path(folder, _IDENTITY_FILES[0]).is_file():
-                raise not_found(f"there is no model at {name} on the modal backend", "ocrvl volume ls /models")
             return identify_folder(Path(folder))
 
     def stage_dataset(self, reference: str) -> StagedDataset:
@@ -124,7 +120,7 @@ class ModalBackend:
         self, job: str, request: dict[str, Any], *, on_progress: OnProgress, gpu: str | None = None
     ) -> dict[str, Any]:
         """Run a short job in a container and return its result."""
-        if job in _READS_IMAGES and gpu is None:
+        if job in READING_JOBS and gpu is None:
             gpu = self._reading_gpu(request)
         return call_and_wait(short_options(job, gpu, os.environ), request, on_progress)
 
@@ -137,9 +133,8 @@ class ModalBackend:
     @contextmanager
     def reserve(self, name: str) -> Iterator[RunSlot]:
         """Take a run that nobody works on; what is started in vain is stopped again."""
-        place = f"/outputs/{name}/run.json"
-        record = parse_record(self.stores.read_bytes(place), place) if self.stores.exists(place) else None
-        if record is not None and record.state in {*ACTIVE, "interrupted"} and self.pulse(record).alive:
+        view = find_run(self, name)
+        if view is not None and view.alive:
             raise usage_error(f"a call on Modal works on run '{name}'", f"ocrvl runs wait {name}")
         slot = _ModalSlot(name, self.stores)
         with slot.nothing_in_vain():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ocrvl_modal.app import FunctionOptions, build_app
 from ocrvl_modal.backends.base import OnProgress, Pulse
 from ocrvl_modal.backends.modal_words import in_words
-from ocrvl_modal.errors import OcrvlError
+from ocrvl_modal.errors import OcrvlError, first_line
 from ocrvl_modal.jobs.answers import read_answer
 from ocrvl_modal.jobs.progress import parse_progress
 
@@ -109,14 +109,9 @@ def _died(job: str, error: Exception, lines: deque[str]) -> Exception:
     time.sleep(_LISTENING_WAIT_S)
     shown = "\n".join(lines)
     return OcrvlError(
-        f"the job '{job}' died on Modal: {_cause(error)}\n{shown}".rstrip(),
+        f"the job '{job}' died on Modal: {first_line(error)}\n{shown}".rstrip(),
         "try again; if it stays, report these lines",
     )
-
-
-def _cause(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
 
 
 def feel_pulse(call_id: str, app_id: str) -> Pulse:
@@ -163,7 +158,7 @@ def _is_of_the_request(error: BaseException) -> bool:
 
 
 def _end_in_words(error: BaseException, app_id: str) -> str:
-    text = _cause(error)
+    text = first_line(error)
     if re.search(r"\bOOM\b|out of memory|memory", text, re.IGNORECASE):
         return "its container ran out of memory (hardware.memory_gib asks for more)"
     return f"its call ended: {text}; `modal app logs {app_id}` has its last words"

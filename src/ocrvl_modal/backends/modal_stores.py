@@ -36,8 +36,7 @@ class ModalStores:
         store, inside = split_place(place)
         if not inside.parts:
             return True
-        siblings = self._listed(store, inside.parent)
-        return any(PurePosixPath(entry.path).name == inside.name for entry in siblings or ())
+        return self._own_entry(store, inside) is not None
 
     def list(self, place: str) -> list[StoreEntry]:
         """Return what is in a folder, or the file itself, by name. A folder's size is not asked for."""
@@ -145,10 +144,12 @@ class ModalStores:
 
     def _is_folder_there(self, place: str) -> bool:
         store, inside = split_place(place)
-        if not inside.parts:
-            return True
+        return not inside.parts or _is_folder(self._own_entry(store, inside))
+
+    def _own_entry(self, store: str, inside: PurePosixPath) -> Any:
+        """Return the entry of a file or folder among its siblings; ``None`` where it is not there."""
         siblings = self._listed(store, inside.parent) or ()
-        return any(_is_folder(entry) for entry in siblings if PurePosixPath(entry.path).name == inside.name)
+        return next((entry for entry in siblings if PurePosixPath(entry.path).name == inside.name), None)
 
     def _remove_others(self, store: str, inside: PurePosixPath, kept: set[PurePosixPath]) -> None:
         """Remove what an upload was to replace, and did not overwrite."""
@@ -189,7 +190,7 @@ def _paths_of(source: Path, inside: PurePosixPath) -> set[PurePosixPath]:
 def _is_folder(entry: Any) -> bool:
     from modal.types import FileEntryType
 
-    return bool(entry.type == FileEntryType.DIRECTORY)
+    return entry is not None and bool(entry.type == FileEntryType.DIRECTORY)
 
 
 def _entry(store: str, entry: Any) -> StoreEntry:

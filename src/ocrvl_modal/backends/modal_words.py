@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ocrvl_modal.errors import ExitCode, OcrvlError, Unreachable, not_found, usage_error
+from ocrvl_modal.errors import ExitCode, OcrvlError, Unreachable, first_line, not_found, usage_error
 
 if TYPE_CHECKING:
     from modal.exception import Error
@@ -77,7 +77,7 @@ def in_words() -> Iterator[None]:
     except OSError as error:
         if isinstance(error, (FileNotFoundError, FileExistsError)) or (error.errno and not _is_of_the_network(error)):
             raise
-        raise _unreachable(_first_line(error)) from error
+        raise _unreachable(first_line(error).rstrip(".")) from error
 
 
 def _is_of_the_network(error: OSError) -> bool:
@@ -87,7 +87,7 @@ def _is_of_the_network(error: OSError) -> bool:
 def _explained(error: Error) -> OcrvlError:
     from modal import exception
 
-    text = _first_line(error)
+    text = first_line(error).rstrip(".")
     match error:
         case exception.AuthError():
             return _not_signed_in(text)
@@ -157,8 +157,3 @@ def _build_log(image_id: str) -> list[str]:
         return []
     lines = "".join(entry.message for entry in entries).splitlines()
     return [line for line in lines if line.strip()][-_BUILD_LINES:]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -14,7 +14,7 @@ from ocrvl_modal.places import Places
 from ocrvl_modal.recipes import TrainRecipe, check_name, parse_recipe
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.metrics import Row, parse_rows
-from ocrvl_modal.runs.record import ACTIVE, RunRecord, State, parse_record
+from ocrvl_modal.runs.record import ACTIVE, UNFINISHED, RunRecord, State, parse_record
 
 OUTPUTS = "/outputs"
 _GONE = "its process is gone"
@@ -114,7 +114,7 @@ def list_runs(backend: Backend) -> tuple[list[RunView], list[OcrvlError]]:
 def _settled_view(backend: Backend, place: str) -> RunView:
     """Read the record after asking who is alive: one that ended in between has written its end by then."""
     record = parse_record(backend.stores.read_bytes(place), place)
-    if record.state not in {*ACTIVE, "interrupted"}:
+    if record.state not in UNFINISHED:
         return RunView(record, Pulse(alive=False))
     pulse = backend.pulse(record)
     record = parse_record(backend.stores.read_bytes(place), place)

@@ -14,11 +14,11 @@ from ocrvl_modal.engines.base import (
     EvaluationLogged,
     StepLogged,
 )
+from ocrvl_modal.engines.processes import count_processes, threads_of_each
 from ocrvl_modal.engines.trainer import lines
 from ocrvl_modal.engines.trainer.config import PROMPT, PixelsConfig, ScheduleConfig, TrainerConfig, write_config
 from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
 from ocrvl_modal.errors import usage_error
-from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.recipes import TrainRecipe
 
@@ -45,7 +45,7 @@ class TransformersEngine:
 
     def environment(self, job: EngineJob) -> dict[str, str]:
         """Return variables that keep libraries quiet, offline, and from taking more threads than they should."""
-        threads = str(_threads(job, _num_processes(job)))
+        threads = str(threads_of_each(job, count_processes(job.recipe)))
         return {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
@@ -84,7 +84,7 @@ class TransformersEngine:
 def _config(job: EngineJob) -> TrainerConfig:
     recipe = job.recipe
     limits = job.member.pixels.within(recipe.pixels.minimum, recipe.pixels.maximum)
-    num_processes = _num_processes(job)
+    num_processes = count_processes(job.recipe)
     return TrainerConfig(
         model=job.model.absolute(),
         resume_from=job.resume_from and job.resume_from.absolute(),
@@ -111,17 +111,5 @@ def _config(job: EngineJob) -> TrainerConfig:
         save_steps=recipe.checkpoint.save_steps,
         eval_steps=recipe.evaluation.eval_steps,
         num_processes=num_processes,
-        threads=_threads(job, num_processes),
+        threads=threads_of_each(job, num_processes),
     )
-
-
-def _num_processes(job: EngineJob) -> int:
-    return job.recipe.hardware.num_processes or len(visible_gpus()) or 1
-
-
-def _threads(job: EngineJob, num_processes: int) -> int:
-    """Return the threads a process computes with: the tiny model is slower with two, which wait for each other."""
-    if job.recipe.hardware.threads:
-        return job.recipe.hardware.threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if job.member.name == "tiny" else max(1, cores // num_processes)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.jobs.host import Host
 from ocrvl_modal.runs.record import (
-    ACTIVE,
     DIED,
+    UNFINISHED,
     Attempt,
     RecordWriter,
     RunRecord,
@@ -27,7 +27,7 @@ def is_over(record: RunRecord, start_id: str) -> bool:
     That is so where the run has ended, or was started once more by another call: one that was sent twice, since its
     first answer was lost, may come late.
     """
-    return record.state not in {"interrupted", *ACTIVE} or start_id not in {"", record.start_id}
+    return record.state not in UNFINISHED or start_id not in {"", record.start_id}
 
 
 def begin_attempt(writer: RecordWriter, host: Host) -> Sequence[Attempt]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ocrvl_modal import files, locks
-from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, of_the_system
+from ocrvl_modal.errors import ExitCode, OcrvlError, first_line, not_found, of_the_system
 from ocrvl_modal.jobs.progress import report_progress
 
 _MEBIBYTE = 1 << 20
@@ -113,7 +113,7 @@ def _told_in_words(repository: Repository) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise not_found(f"{repository.name} has no revision '{repository.revision}'", "--revision main") from error
     except Exception as error:
-        message = f"{repository.name} could not be downloaded: {_first_line(error)}"
+        message = f"{repository.name} could not be downloaded: {first_line(error)}"
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         if status in (401, 403):
             raise OcrvlError(
@@ -179,7 +179,3 @@ def _progress_of(folder: Path, total_bytes: int) -> Iterator[None]:
     finally:
         ended.set()
         teller.join()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

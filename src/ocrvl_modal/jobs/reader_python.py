@@ -18,6 +18,7 @@ from ocrvl_modal import files
 from ocrvl_modal.engines import export
 from ocrvl_modal.engines.export import ExportReport, Method
 from ocrvl_modal.errors import OcrvlError
+from ocrvl_modal.jobs.answers import read_answer
 from ocrvl_modal.models import FamilyMember, PixelLimits, get_member
 
 VARIABLE = "OCRVL_READER_PYTHON"
@@ -82,11 +83,7 @@ def _read_answer(path: Path, python: str, done: subprocess.CompletedProcess[str]
     if not path.is_file():
         last = "\n".join(done.stderr.splitlines()[-_LAST_LINES:])
         raise OcrvlError(f"the export by {python} ended with exit code {done.returncode}\n{last}".rstrip())
-    answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise OcrvlError.from_dict(answer["error"])
-    report: dict[str, Any] = answer["report"]
-    return report
+    return read_answer(json.loads(path.read_text(encoding="utf-8")))
 
 
 def answer(folder: Path) -> None:
@@ -100,7 +97,7 @@ def answer(folder: Path) -> None:
     except OcrvlError as error:
         files.write_json(folder / "answer.json", {"error": error.to_dict()})
     else:
-        files.write_json(folder / "answer.json", {"report": report.to_dict()})
+        files.write_json(folder / "answer.json", {"result": report.to_dict()})
 
 
 if __name__ == "__main__":

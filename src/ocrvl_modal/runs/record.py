@@ -19,6 +19,9 @@ State = Literal["submitted", "preparing", "training", "interrupted", "exporting"
 ACTIVE: frozenset[State] = frozenset({"submitted", "preparing", "training", "exporting"})
 """States in which some process must be at work; where none is, the run is shown as interrupted."""
 
+UNFINISHED: frozenset[State] = ACTIVE | {"interrupted"}
+"""States in which a call may be at work, or about to be started again by its host."""
+
 DIED = "its process died"
 """How the reason of an attempt begins whose process could not say how it ended."""
 

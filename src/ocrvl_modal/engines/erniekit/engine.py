@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ocrvl_modal import files
-from ocrvl_modal.engines.base import CheckpointSaved, EngineEvent, EngineFailed, EngineJob, StepLogged
+from ocrvl_modal.engines.base import CheckpointSaved, EngineEvent, EngineFailed, EngineJob
 from ocrvl_modal.engines.erniekit import lines, workspace
 from ocrvl_modal.engines.erniekit.keys import OFFICIAL_CONFIG, check_config, overrides
 from ocrvl_modal.errors import OcrvlError, usage_error
@@ -129,7 +129,7 @@ class ErnieKitEngine:
                 return ()
             self._step = step.step
             saved = tuple(self._newly_saved(job, below=step.step))
-            return (*saved, StepLogged(step.step, step.loss, step.learning_rate, dict(step.more)))
+            return (*saved, step)
         if (number := lines.parse_saved(line)) is not None:
             return tuple(self._newly_saved(job, below=number + 1))
         if error := lines.parse_failure(line, workspace.run_name(job)):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from ocrvl_modal.engines.base import StepLogged
 from ocrvl_modal.errors import OcrvlError
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -15,17 +15,7 @@ _PAIR = re.compile(r"(\w+): (\S+)")
 _NOT_MEASURED = re.compile(r"tokens_|TFLOPS|timestamp|(data|src)_id|data_type|cur_dp")
 
 
-@dataclass(frozen=True)
-class Step:
-    """A line of a training step; ``more`` is what else was measured in it."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    more: dict[str, float]
-
-
-def parse_step(line: str) -> Step | None:
+def parse_step(line: str) -> StepLogged | None:
     """Return the step that a line logs, or ``None``."""
     values = _values(line)
     try:
@@ -33,7 +23,7 @@ def parse_step(line: str) -> Step | None:
     except (KeyError, ValueError):
         return None
     more = {key: _measured(key, text) for key, text in values.items()}
-    return Step(step, loss, rate, {key: number for key, number in more.items() if number is not None})
+    return StepLogged(step, loss, rate, {key: number for key, number in more.items() if number is not None})
 
 
 def parse_saved(line: str) -> int | None:

@@ -21,6 +21,7 @@ from ocrvl_modal.engines.base import (
 from ocrvl_modal.engines.paddleformers import lines, names
 from ocrvl_modal.engines.paddleformers.config import Machine, engine_config
 from ocrvl_modal.engines.paddleformers.folders import copy_model, write_rows
+from ocrvl_modal.engines.processes import count_processes, threads_of_each
 from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
 from ocrvl_modal.errors import usage_error
 from ocrvl_modal.gpus import visible_gpus
@@ -76,7 +77,7 @@ class PaddleFormersEngine:
 
     def command(self, job: EngineJob, config: Path) -> list[str]:
         """Return the command of one process, or of our own launcher where there are several."""
-        count = _num_processes(job)
+        count = count_processes(job.recipe)
         if count == 1:
             return [sys.executable, *_TRAIN, str(config.absolute())]
         return [
@@ -94,7 +95,7 @@ class PaddleFormersEngine:
         variables = {
             "PYTHONPATH": os.pathsep.join(filter(None, [*_import_paths(), os.environ.get("PYTHONPATH", "")])),
             "PYTHONUNBUFFERED": "1",
-            "OMP_NUM_THREADS": str(_threads(job)),
+            "OMP_NUM_THREADS": str(threads_of_each(job, count_processes(job.recipe))),
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
             "FLAGS_set_to_1d": "False",
@@ -105,7 +106,7 @@ class PaddleFormersEngine:
             "AUDIO_PLACEHOLDER": names.AUDIO_MARK,
             names.LORA_TARGETS_VARIABLE: job.recipe.lora.targets,
             names.USED_BATCHES_VARIABLE: str(_used_batches(job)),
-            names.BATCH_SAMPLES_VARIABLE: str(job.recipe.batch.per_device * _num_processes(job)),
+            names.BATCH_SAMPLES_VARIABLE: str(job.recipe.batch.per_device * count_processes(job.recipe)),
             SUPERVISOR_VARIABLE: str(os.getpid()),
         }
         return variables if visible_gpus() else {**variables, "CUDA_VISIBLE_DEVICES": ""}
@@ -121,9 +122,9 @@ class PaddleFormersEngine:
             return (CheckpointSaved(read.step, job.checkpoints / f"checkpoint-{read.step}"),)
         if isinstance(read, (lines.Failure, lines.Told)):
             return (EngineFailed(read.error(job.recipe)),)
-        if isinstance(read, lines.Step):
+        if isinstance(read, StepLogged):
             self._step = read.step
-            return (StepLogged(read.step, read.loss, read.learning_rate, read.more),)
+            return (read,)
         if isinstance(read, lines.Evaluation) and self._step:
             return (EvaluationLogged(self._step, read.loss),)
         return ()
@@ -147,14 +148,3 @@ def _used_batches(job: EngineJob) -> int:
     """Return how many batches each process has trained on before the checkpoint that it resumes from."""
     step = checkpoint_step(job.resume_from) if job.resume_from else None
     return (step or 0) * job.recipe.batch.gradient_accumulation
-
-
-def _num_processes(job: EngineJob) -> int:
-    return job.recipe.hardware.num_processes or len(visible_gpus()) or 1
-
-
-def _threads(job: EngineJob) -> int:
-    if job.recipe.hardware.threads:
-        return job.recipe.hardware.threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if job.member.name == "tiny" else max(1, cores // _num_processes(job))

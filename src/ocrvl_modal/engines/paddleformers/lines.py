@@ -8,9 +8,9 @@ only a body that begins with the right word counts. A progress bar may stand bef
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from ocrvl_modal.engines.base import StepLogged
 from ocrvl_modal.engines.trainer.lines import parse_error, parse_saved
 from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.recipes import TrainRecipe
@@ -20,16 +20,6 @@ _PREFIX = re.compile(r"\[[^\]]*\] \[ *[A-Z]+\] - ")
 _PAIR = re.compile(r"(\w+): (-?(?:\d+(?:\.\d+)?(?:e[-+]?\d+)?|inf|nan))")
 _MEASURED = {"interval_samples_per_second": "samples_per_second", "max_memory_reserved": "gpu_memory_gib"}
 """What else of a step is kept. The tokens a second are not: PaddleFormers computes them from the longest sample."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A logged step. ``learning_rate`` is what PaddleFormers prints: the rate of the step that comes next."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,7 @@ class Told:
         return self.told
 
 
-Read = Step | Evaluation | Saved | Failure | Told
+Read = StepLogged | Evaluation | Saved | Failure | Told
 
 _FAILURES = (
     (
@@ -125,14 +115,15 @@ def _values(body: str) -> dict[str, float]:
     return {pair[1]: float(pair[2]) for pair in pairs if pair}
 
 
-def _step(values: dict[str, float]) -> Step | None:
+def _step(values: dict[str, float]) -> StepLogged | None:
+    """Return a step. Its learning rate is what PaddleFormers prints: that of the step which comes next."""
     try:
         step = int(values["global_step"])
         loss, rate = values["loss"], values["learning_rate"]
     except (KeyError, ValueError, OverflowError):
         return None
     more = {ours: values[theirs] for theirs, ours in _MEASURED.items() if theirs in values}
-    return Step(step, loss, rate, more)
+    return StepLogged(step, loss, rate, more)
 
 
 def _evaluation(values: dict[str, float]) -> Evaluation | None:

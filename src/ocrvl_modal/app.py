@@ -13,6 +13,7 @@ from ocrvl_modal.errors import usage_error
 from ocrvl_modal.gpus import GPUS, parse_gpu
 from ocrvl_modal.image import LIGHT, TRAIN_TRANSFORMERS, ImageRecipe, training_image
 from ocrvl_modal.models import FamilyMember
+from ocrvl_modal.places import STORE_NAMES
 from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.volumes import mounts
 
@@ -24,7 +25,6 @@ LONGEST_HOURS = 24
 
 DEFAULT_TRAINING_GPU = "A100-40GB"
 DEFAULT_READING_GPU = "L4"
-READING_JOBS = ("infer", "evaluate")
 RUN_TAG = "ocrvl-run"
 
 _HUB_VARIABLES = ("HF_ENDPOINT",)
@@ -35,6 +35,7 @@ _MARGIN_S = 900
 _STARTUP_TIMEOUT_S = 1800
 _SHORT_TIMEOUT_S = 6 * 3600
 _GIB = 1024
+_MOST_STORES = ("data", "models", "outputs")
 _CORES_PER_GPU = 8.0
 _MEMORY_GIB_PER_GPU = 48
 _LONGEST_NAME = 64
@@ -64,6 +65,39 @@ class FunctionOptions:
     variables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
+@dataclass(frozen=True)
+class ShortJob:
+    """What a short job needs of its container.
+
+    ``reads`` says that it reads images with a model, and so gets a GPU; ``fetches`` that it asks the model hub, whose
+    address then goes along.
+    """
+
+    image: ImageRecipe = LIGHT
+    stores: tuple[str, ...] = _MOST_STORES
+    cpu: float = 2.0
+    memory_gib: int = 4
+    reads: bool = False
+    fetches: bool = False
+
+
+_READING = ShortJob(TRAIN_TRANSFORMERS, cpu=4.0, memory_gib=16, reads=True)
+_FETCHING = ShortJob(fetches=True)
+
+SHORT_JOBS: Mapping[str, ShortJob] = MappingProxyType(
+    {
+        "check": ShortJob(),
+        "doctor": ShortJob(stores=STORE_NAMES, cpu=4.0, memory_gib=16),
+        "download": _FETCHING,
+        "download_dataset": _FETCHING,
+        "evaluate": _READING,
+        "fetch_wheel": ShortJob(stores=("wheels",)),
+        "infer": _READING,
+    }
+)
+"""All jobs but training, which has options of its own."""
+
+
 def training_options(recipe: TrainRecipe, member: FamilyMember) -> FunctionOptions:
     """Return what a training run asks Modal for.
 
@@ -83,7 +117,7 @@ def training_options(recipe: TrainRecipe, member: FamilyMember) -> FunctionOptio
     return FunctionOptions(
         name="train",
         image=training_image(recipe.engine),
-        stores=("data", "models", "outputs"),
+        stores=_MOST_STORES,
         gpu=hardware.gpu,
         cpu=hardware.cpu or 1.0,
         memory_mib=_GIB * (hardware.memory_gib or 1),
@@ -117,22 +151,30 @@ def with_hardware(recipe: TrainRecipe, member: FamilyMember) -> TrainRecipe:
     return recipe.model_copy(update={"hardware": asked.model_copy(update=filled)})
 
 
-def short_options(job: str, gpu: str | None, environment: Mapping[str, str]) -> FunctionOptions:
+def short_options(
+    job: str,
+    gpu: str | None,
+    environment: Mapping[str, str],
+    *,
+    image: ImageRecipe | None = None,
+    secrets: tuple[str, ...] = (),
+) -> FunctionOptions:
     """Return what a short job asks Modal for.
 
-    ``gpu`` is for those that read images with a model. Of this machine's ``environment`` it takes along where the
-    model hub is, and the token for it.
+    ``image`` stands for the job's own. Of this machine's ``environment`` a job that fetches takes along where the model
+    hub is, and the token for it.
     """
-    reads = job in READING_JOBS
-    fetches = job.startswith("download")
+    needs = SHORT_JOBS[job]
+    fetches = needs.fetches
     return FunctionOptions(
         name=job,
-        image=TRAIN_TRANSFORMERS if reads else LIGHT,
-        stores=("data", "models", "outputs"),
+        image=image or needs.image,
+        stores=needs.stores,
         gpu=str(parse_gpu(gpu)) if gpu else None,
-        cpu=4.0 if reads else 2.0,
-        memory_mib=(16 if reads else 4) * _GIB,
+        cpu=needs.cpu,
+        memory_mib=needs.memory_gib * _GIB,
         timeout_s=_SHORT_TIMEOUT_S,
+        secrets=secrets,
         local_secrets=tuple(name for name in _HUB_SECRETS if fetches and environment.get(name)),
         variables={name: environment[name] for name in _HUB_VARIABLES if fetches and environment.get(name)},
     )

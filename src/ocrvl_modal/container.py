@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ocrvl_modal.jobs import train as train_job
@@ -51,8 +52,9 @@ def call(job: str, request: dict[str, Any]) -> dict[str, Any]:
     answer = answer_of(job, {**request, "places": PLACES.model_dump(mode="json")})
     if answer.get("interrupted"):
         raise KeyboardInterrupt
-    for store in ("data", "models", "outputs"):
-        _committer(store)()
+    for store, volume in VOLUMES.items():
+        if Path(volume.mount).exists():
+            _committer(store)()
     return answer
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from ocrvl_modal.errors import did_you_mean, usage_error
+
 if TYPE_CHECKING:
     import modal
 
@@ -243,6 +245,13 @@ TRAIN_ERNIEKIT = ImageRecipe(
 IMAGES = MappingProxyType(
     {image.name: image for image in (LIGHT, TRAIN_TRANSFORMERS, TRAIN_PADDLEFORMERS, TRAIN_ERNIEKIT)}
 )
+
+
+def get_image(name: str) -> ImageRecipe:
+    """Return the image called ``name``; raise a usage error, with the nearest known name, for another word."""
+    if name not in IMAGES:
+        raise usage_error(f"there is no image named '{name}'", did_you_mean(name, IMAGES))
+    return IMAGES[name]
 
 
 def training_image(engine: str) -> ImageRecipe:

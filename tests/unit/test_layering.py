@@ -29,6 +29,7 @@ FLOORS = {
     "gpus": GROUND,
     "locks": GROUND,
     "models": GROUND,
+    "pins": GROUND,
     "places": GROUND,
     "recipe_edits": GROUND,
     "recipe_schema": GROUND,

@@ -149,9 +149,20 @@ class Backend(Protocol):
         ...
 
     def call(
-        self, job: str, request: dict[str, Any], *, on_progress: OnProgress, gpu: str | None = None
+        self,
+        job: str,
+        request: dict[str, Any],
+        *,
+        on_progress: OnProgress,
+        gpu: str | None = None,
+        image: str | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> dict[str, Any]:
-        """Run a short job and return its result; an error that the user can mend is raised here as it was there."""
+        """Run a short job and return its result; an error that the user can mend is raised here as it was there.
+
+        ``gpu``, ``image`` (by name, in place of the job's own) and ``secrets`` (of the account, by name) are for a
+        backend that rents what jobs run on.
+        """
         ...
 
     def reserve(self, name: str) -> AbstractContextManager[RunSlot]:

@@ -37,6 +37,8 @@ _LAST_LINES = 15
 _POLL_S = 0.05
 _END_WAIT_S = 10.0
 _READING = ("torch", "transformers", "tokenizers", "jinja2")
+_WITHOUT_LIBRARIES = ("doctor", "fetch_wheel")
+"""Jobs that find out what is missing, or need none of it."""
 _INSTALL = "pip install 'ocrvl-modal[local]'"
 _INSTALL_PADDLE = "in an environment of its own (python3 -m venv paddle): pip install 'ocrvl-modal[paddle]'"
 
@@ -106,9 +108,12 @@ class LocalBackend:
         *,
         on_progress: OnProgress,
         gpu: str | None = None,  # noqa: ARG002
+        image: str | None = None,  # noqa: ARG002
+        secrets: tuple[str, ...] = (),  # noqa: ARG002
     ) -> dict[str, Any]:
         """Run a short job in a process of its own, so that what it loads goes when it ends."""
-        self.require_ready()
+        if job not in _WITHOUT_LIBRARIES:
+            self.require_ready()
         self.places.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="call-", dir=self.places.scratch) as scratch:
             request_file, result_file = Path(scratch, "request.json"), Path(scratch, "result.json")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocrvl_modal.app import (
     DEFAULT_READING_GPU,
-    READING_JOBS,
+    SHORT_JOBS,
     build_app,
     short_options,
     training_options,
@@ -28,6 +28,7 @@ from ocrvl_modal.backends.runs_view import find_run
 from ocrvl_modal.data.bundle import bundle
 from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import parse_gpu
+from ocrvl_modal.image import get_image
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, identify_folder
 from ocrvl_modal.places import is_place
 from ocrvl_modal.recipes import TrainRecipe
@@ -117,12 +118,21 @@ class ModalBackend:
             return StagedDataset(file, made.digest)
 
     def call(
-        self, job: str, request: dict[str, Any], *, on_progress: OnProgress, gpu: str | None = None
+        self,
+        job: str,
+        request: dict[str, Any],
+        *,
+        on_progress: OnProgress,
+        gpu: str | None = None,
+        image: str | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Run a short job in a container and return its result."""
-        if job in READING_JOBS and gpu is None:
+        if SHORT_JOBS[job].reads and gpu is None:
             gpu = self._reading_gpu(request)
-        return call_and_wait(short_options(job, gpu, os.environ), request, on_progress)
+        chosen = get_image(image) if image else None
+        options = short_options(job, gpu, os.environ, image=chosen, secrets=secrets)
+        return call_and_wait(options, request, on_progress)
 
     def _reading_gpu(self, request: dict[str, Any]) -> str | None:
         """Return the GPU that reading with the asked models needs; the toy reads on a CPU."""

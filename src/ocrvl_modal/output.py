@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ocrvl_modal.errors import ExitCode, OcrvlError, usage_error
+from ocrvl_modal.jobs.progress import what_in_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,15 +155,39 @@ def _show_nothing(_what: str, _done: int, _total: int) -> None:
 
 @contextmanager
 def _bars() -> Iterator[OnProgress]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    class Amounts(ProgressColumn):
+        """How much is done, of how much; of bytes also how fast, and how long it will take."""
+
+        counts = (MofNCompleteColumn(), TimeElapsedColumn())
+        bytes = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+
+        def render(self, task: Task) -> Text:
+            columns = self.bytes if task.fields["in_bytes"] else self.counts
+            return Text(" ").join(column.render(task) for column in columns)
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Amounts())
     with Progress(*columns, console=stderr_console(), transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
         def on_progress(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
+                name = what_in_bytes(what)
+                tasks[what] = progress.add_task(name or what, total=total, in_bytes=name is not None)
             progress.update(tasks[what], completed=done, total=total)
 
         yield on_progress
@@ -173,15 +198,26 @@ class _PlainProgress:
 
     def __init__(self) -> None:
         self._printed_at: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}
         self._ended: set[str] = set()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         ended = done >= total
         if what in self._ended:
             return
+        self._first.setdefault(what, (time.monotonic(), done))
         due = time.monotonic() - self._printed_at.setdefault(what, time.monotonic()) >= _PLAIN_INTERVAL_S
         if ended or due:
             self._printed_at[what] = time.monotonic()
-            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+            print(self._line(what, done, total), file=sys.stderr, flush=True)
         if ended:
             self._ended.add(what)
+
+    def _line(self, what: str, done: int, total: int) -> str:
+        name = what_in_bytes(what)
+        if name is None:
+            return f"{what}: {done}/{total}"
+        began, before = self._first[what]
+        speed = (done - before) / max(time.monotonic() - began, 1e-3)
+        line = f"{name}: {done / 1e6:,.0f}/{total / 1e6:,.0f} MB, {speed / 1e6:.1f} MB/s"
+        return f"{line}, {(total - done) / speed:.0f} s left" if 0 < done < total and speed > 0 else line

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ocrvl_modal import output
 from ocrvl_modal.errors import ExitCode, OcrvlError, usage_error
+from ocrvl_modal.jobs.progress import in_bytes
 from ocrvl_modal.output import Output, show_error
 
 Captured = pytest.CaptureFixture[str]
@@ -144,6 +145,19 @@ class TestPlainProgress:
             on_progress("writing", 1, 1)
         assert capsys.readouterr().err.splitlines() == ["reading: 50/100", "reading: 100/100", "writing: 1/1"]
 
+    def test_of_bytes_it_says_how_fast_and_how_long(self, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = [0.0]
+        monkeypatch.setattr(output.time, "monotonic", lambda: clock[0])
+        with an_output().progress() as on_progress:
+            for done in range(500, 1901, 100):
+                clock[0] = (done - 500) / 100
+                on_progress(in_bytes("x.whl"), done * 10**6, 1900 * 10**6)
+        assert capsys.readouterr().err.splitlines() == [
+            "x.whl: 1,000/1,900 MB, 100.0 MB/s, 9 s left",
+            "x.whl: 1,500/1,900 MB, 100.0 MB/s, 4 s left",
+            "x.whl: 1,900/1,900 MB, 100.0 MB/s",
+        ]
+
     def test_it_is_lines_and_never_redraws(self, capsys: Captured) -> None:
         with an_output().progress() as on_progress:
             on_progress("reading", 2, 2)
@@ -223,3 +237,19 @@ print("done")
     assert "4/4" in shown
     assert TRICKY in shown
     assert shown.rstrip().endswith("done")
+
+
+def test_on_a_terminal_bytes_have_a_speed_and_other_units_do_not() -> None:
+    shown = on_a_terminal("""
+import time
+from ocrvl_modal.jobs.progress import in_bytes
+with Output.of("x").progress() as on_progress:
+    for done in range(1, 6):
+        on_progress(in_bytes("x.whl"), done * 10**7, 10**8)
+        on_progress("rows", done, 10)
+        time.sleep(0.15)
+""")
+    assert "50.0/100.0 MB" in shown
+    assert "MB/s" in shown
+    assert "(bytes)" not in shown
+    assert any(re.search(r"rows.* 5/10 \d:\d\d:\d\d", line) for line in shown.splitlines())

@@ -6,6 +6,17 @@ import json
 import sys
 
 _MARK = "@progress "
+_IN_BYTES = " (bytes)"
+
+
+def in_bytes(what: str) -> str:
+    """Return the name of progress whose units are bytes, so that whoever shows it can say how fast it goes."""
+    return what + _IN_BYTES
+
+
+def what_in_bytes(what: str) -> str | None:
+    """Return the name that was given to :func:`in_bytes`, ``None`` for progress in other units."""
+    return what.removesuffix(_IN_BYTES) if what.endswith(_IN_BYTES) else None
 
 
 def report_progress(what: str, done: int, total: int) -> None:

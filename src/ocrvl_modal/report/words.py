@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+_DAY_S = 86_400
+
 
 def size(size_bytes: float) -> str:
     """Return ``1.8 GiB`` and the like."""
@@ -26,7 +28,8 @@ def duration(seconds: float) -> str:
 
 def ago(moment: datetime) -> str:
     """Return how long ago a moment was."""
-    return duration(max(0.0, (datetime.now(timezone.utc) - moment).total_seconds())) + " ago"
+    seconds = max(0.0, (datetime.now(timezone.utc) - moment).total_seconds())
+    return f"{seconds / _DAY_S:.0f} days ago" if seconds >= 2 * _DAY_S else f"{duration(seconds)} ago"
 
 
 def count(number: int) -> str:

@@ -1,0 +1,1 @@
+"""Framework wheels: found in a package index, fetched once, verified, and recorded."""

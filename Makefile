@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PADDLE := .venv-paddle
 PADDLE_READY := $(PADDLE)/.ready
 
-.PHONY: quickstart test test-slow test-paddle lint format lock picture bench clean
+.PHONY: quickstart test test-slow test-paddle lint format lock lock-images picture bench clean
 
 quickstart: $(READY)
 	$(BIN)/ocrvl quickstart --dir build/quickstart
@@ -51,11 +51,18 @@ lock:
 	$(COMPILE) --extra local --output-file constraints.txt
 	$(COMPILE) --extra paddle --output-file constraints-paddle.txt
 
+# What the pinned packages of the images need in turn, with the uv that pins.py names. Needs the package index.
+lock-images: $(READY)
+	test -x build/lock-images/bin/uv || $(PYTHON) -m venv build/lock-images
+	build/lock-images/bin/pip install --quiet uv==$$($(BIN)/python -c "from ocrvl_modal.pins import UV; print(UV)")
+	$(BIN)/python -m ocrvl_modal.building.locking build/lock-images/bin/uv
+
 picture: $(READY)
 	$(BIN)/python docs/make_picture.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/image_plan.py
 
 clean:
 	rm -rf build dist $(VENV) $(PADDLE)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ocrvl_modal import container
 from ocrvl_modal._version import __version__
-from ocrvl_modal.errors import usage_error
+from ocrvl_modal.building.account import builder_version
+from ocrvl_modal.building.on_modal import modal_image
+from ocrvl_modal.building.recipe import ImageRecipe
+from ocrvl_modal.errors import ExitCode, OcrvlError, usage_error
 from ocrvl_modal.gpus import GPUS, parse_gpu
-from ocrvl_modal.image import LIGHT, TRAIN_TRANSFORMERS, ImageRecipe, training_image
+from ocrvl_modal.image import LIGHT, TRAIN_TRANSFORMERS, training_image
 from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.places import STORE_NAMES
 from ocrvl_modal.recipes import TrainRecipe
@@ -28,7 +31,6 @@ DEFAULT_READING_GPU = "L4"
 RUN_TAG = "ocrvl-run"
 
 _HUB_VARIABLES = ("HF_ENDPOINT",)
-_HUB_SECRETS = ("HF_TOKEN",)
 
 _MARGIN_S = 900
 """A run saves and stops by itself at its own limit; the call's limit lies this much later."""
@@ -92,6 +94,7 @@ SHORT_JOBS: Mapping[str, ShortJob] = MappingProxyType(
         "download_dataset": _FETCHING,
         "evaluate": _READING,
         "fetch_wheel": ShortJob(stores=("wheels",)),
+        "verify_model": ShortJob(stores=("models",)),
         "infer": _READING,
     }
 )
@@ -158,12 +161,16 @@ def short_options(
     *,
     image: ImageRecipe | None = None,
     secrets: tuple[str, ...] = (),
+    local_secrets: tuple[str, ...] = (),
 ) -> FunctionOptions:
     """Return what a short job asks Modal for.
 
     ``image`` stands for the job's own. Of this machine's ``environment`` a job that fetches takes along where the model
-    hub is, and the token for it.
+    hub is, and any job the ``local_secrets``. Raises an error where one of those is not set.
     """
+    for name in local_secrets:
+        if not environment.get(name):
+            raise OcrvlError(f"{name} is not set on this machine", f"export {name}=…", ExitCode.NOT_PERMITTED)
     needs = SHORT_JOBS[job]
     fetches = needs.fetches
     return FunctionOptions(
@@ -175,7 +182,7 @@ def short_options(
         memory_mib=needs.memory_gib * _GIB,
         timeout_s=_SHORT_TIMEOUT_S,
         secrets=secrets,
-        local_secrets=tuple(name for name in _HUB_SECRETS if fetches and environment.get(name)),
+        local_secrets=local_secrets,
         variables={name: environment[name] for name in _HUB_VARIABLES if fetches and environment.get(name)},
     )
 
@@ -190,7 +197,7 @@ def build_app(options: FunctionOptions, *, run: str | None = None) -> tuple[moda
     app = modal.App(f"ocrvl-{run or options.name}"[:_LONGEST_NAME], tags=_tags(run))
     bind = app.function(
         name=options.name,
-        image=options.image.to_modal(),
+        image=modal_image(options.image, builder_version()),
         gpu=options.gpu,
         cpu=options.cpu,
         memory=options.memory_mib,

@@ -63,6 +63,11 @@ class Cloud:
         """Wait until a complete checkpoint of the run is committed."""
         wait_until(lambda: self.is_committed(name, "checkpoints/*/COMPLETE.json"), f"a committed checkpoint of {name}")
 
+    def uploads(self) -> list[dict[str, Any]]:
+        """Return the requests by which this machine put files into a store, but for the notes of what was built."""
+        puts = self.fake.rpcs("VolumePutFiles2", task="")
+        return [put for put in puts if not all("builds/" in file["path"] for file in put["req"].get("files", []))]
+
     def steps(self, name: str) -> list[int]:
         """Return the steps in the run's committed metrics."""
         rows = (self.committed(name) / "metrics.jsonl").read_text().splitlines()

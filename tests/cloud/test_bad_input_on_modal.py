@@ -100,9 +100,11 @@ def test_a_volume_of_another_version_is_left_alone(cloud: Cloud) -> None:
 def test_an_image_that_cannot_be_built_shows_its_last_lines_and_leaves_nothing(cloud: Cloud) -> None:
     cloud("download", "model", "tiny")
     lines = [f"building {number}" for number in range(40)]
-    cloud.fake.faults({"on": "image", "contains": "import torch", "lines": lines, "message": "exit status 1"})
+    cloud.fake.faults({"on": "image", "contains": "torch==2.13.0", "lines": lines, "message": "exit status 1"})
     error = cloud(*TRAIN, "--name", "unbuilt", "--json", code=1).json["error"]
-    assert error["message"].splitlines() == ["the image could not be built; its last lines:", *lines[-15:]]
+    told, *shown = error["message"].splitlines()
+    assert told == "the layer 'torch' of the image 'train-transformers' could not be built; its last lines:"
+    assert shown == lines[-15:]
     assert error["hint"].startswith("modal image logs im-")
     assert running_apps(cloud) == []
     assert cloud("runs", "ls", "--json").data["runs"] == []
@@ -207,8 +209,8 @@ def test_a_call_that_modal_does_not_take_is_a_failed_start_and_its_app_stops(clo
 def test_of_two_that_start_one_run_at_once_one_is_sent_away(cloud: Cloud) -> None:
     cloud("download", "model", "tiny")
     cloud("volume", "put", "digits", "/data/digits")
-    # The first waits for its image, as it would for minutes; the second has it at once.
-    cloud.fake.faults(QUEUED, {"on": "rpc", "rpc": "AppPublish", "action": "delay", "seconds": 8, "nth": 2})
+    # The first waits for its app, the third that it makes after those of the check and the image.
+    cloud.fake.faults(QUEUED, {"on": "rpc", "rpc": "AppPublish", "action": "delay", "seconds": 8, "nth": 3})
     first = cloud.start(*TRAIN, "--data", "/data/digits/train.jsonl", "--name", "one", "--detach", *SHORT)
     wait_until(lambda: "ocrvl-one" in running_apps(cloud), "the first one's app")
     cloud.train("one", *SHORT, data="/data/digits/train.jsonl")

@@ -28,7 +28,7 @@ def test_a_model_goes_from_the_hub_into_the_store_without_touching_this_machine(
 ) -> None:
     server.hub = Hub("PaddlePaddle/PaddleOCR-VL-1.6")
     environment = {"HF_ENDPOINT": server.url, "HF_TOKEN": SECRET}
-    told = cloud("download", "model", "1.6", "--json", **environment)
+    told = cloud("download", "model", "1.6", "--use-local-token", "--json", **environment)
     assert told.data["place"] == "/models/paddleocr-vl-1.6"
     store = cloud.fake.volume("paddleocr-vl-models") / "paddleocr-vl-1.6"
     assert (store / "model.safetensors").read_bytes() == FILES["model.safetensors"]

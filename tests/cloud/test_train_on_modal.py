@@ -66,18 +66,18 @@ def test_the_function_is_what_the_recipe_says(cloud: Cloud) -> None:
 
 def test_data_that_is_in_the_store_is_used_there_and_does_not_travel(cloud: Cloud) -> None:
     cloud("volume", "put", "./digits", "/data/digits")
-    before = len(cloud.fake.rpcs("VolumePutFiles2"))
+    before = len(cloud.uploads())
     cloud.train("there", *SHORT, data="/data/digits/train.jsonl")
-    assert len(cloud.fake.rpcs("VolumePutFiles2")) == before
+    assert len(cloud.uploads()) == before
     assert cloud("runs", "wait", "there", "--json").data["run"]["dataset"] == "/data/digits/train.jsonl"
 
 
 def test_a_dataset_that_was_uploaded_once_is_not_uploaded_again(cloud: Cloud) -> None:
     cloud.fake.faults({"on": "enqueue", "function": "train", "seconds": 60, "times": 9})
     cloud.train("one", *SHORT)
-    uploads = len(cloud.fake.rpcs("VolumePutFiles2"))
+    uploads = len(cloud.uploads())
     cloud.train("two", *SHORT)
-    assert len(cloud.fake.rpcs("VolumePutFiles2")) == uploads
+    assert len(cloud.uploads()) == uploads
     assert cloud.run("one")["dataset"] == cloud.run("two")["dataset"]
 
 
@@ -131,4 +131,4 @@ def test_what_travels_to_read_an_image_is_the_image(cloud: Cloud) -> None:
     assert job == "infer"
     assert request["images"][0]["name"].endswith(image.name)
     assert "path" not in request["images"][0]
-    assert not cloud.fake.rpcs("VolumePutFiles2", task="")
+    assert not cloud.uploads()

@@ -89,10 +89,18 @@ def test_a_short_job_gets_no_gpu_and_no_framework_unless_it_reads_images() -> No
     assert (reading.image.name, reading.gpu) == ("train-transformers", "L4")
 
 
-def test_only_a_download_takes_the_hubs_address_and_token_along_and_the_token_as_a_secret() -> None:
+def test_a_download_takes_the_hubs_address_along_and_its_token_only_as_a_secret_that_is_asked_for() -> None:
     here = {"HF_TOKEN": "hf_x", "HF_ENDPOINT": "http://127.0.0.1:1", "AWS_SECRET": "no"}
     options = short_options("download", None, here)
-    assert options.local_secrets == ("HF_TOKEN",)
+    assert (options.local_secrets, options.secrets) == ((), ())
     assert dict(options.variables) == {"HF_ENDPOINT": "http://127.0.0.1:1"}
-    assert not short_options("infer", None, here).local_secrets
-    assert not short_options("download", None, {}).local_secrets
+    assert not short_options("infer", None, here).variables
+    told = short_options("download", None, here, secrets=("hf",), local_secrets=("HF_TOKEN",))
+    assert (told.local_secrets, told.secrets) == (("HF_TOKEN",), ("hf",))
+    assert "HF_TOKEN" not in told.variables
+
+
+def test_a_variable_that_is_to_travel_and_is_not_set_is_told() -> None:
+    with pytest.raises(OcrvlError, match="HF_TOKEN is not set") as caught:
+        short_options("download", None, {"HF_TOKEN": ""}, local_secrets=("HF_TOKEN",))
+    assert caught.value.code == ExitCode.NOT_PERMITTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import tempfile
@@ -20,6 +21,7 @@ from ocrvl_modal.app import (
     with_hardware,
 )
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
+from ocrvl_modal.backends.image_builds import ImageBuilds
 from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse, running
 from ocrvl_modal.backends.modal_stores import ModalStores
 from ocrvl_modal.backends.modal_words import in_words, require_access, require_secrets
@@ -29,6 +31,7 @@ from ocrvl_modal.data.bundle import bundle
 from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import parse_gpu
 from ocrvl_modal.image import get_image
+from ocrvl_modal.jobs.fetching.hub import TOKEN
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, identify_folder
 from ocrvl_modal.places import is_place
 from ocrvl_modal.recipes import TrainRecipe
@@ -69,6 +72,7 @@ class ModalBackend:
         """Return the recipe with its GPU filled in; raise a usage error for what Modal would refuse."""
         recipe = with_hardware(recipe, member)
         require_secrets(training_options(recipe, member).secrets)
+        require_secrets((recipe.hf_secret,) if recipe.hf_secret else (), (TOKEN,))
         if recipe.output_dir and not is_place(recipe.output_dir):
             raise usage_error(
                 f"--output-dir {recipe.output_dir} is on this machine, where a run on Modal cannot write",
@@ -126,13 +130,15 @@ class ModalBackend:
         gpu: str | None = None,
         image: str | None = None,
         secrets: tuple[str, ...] = (),
+        local_secrets: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Run a short job in a container and return its result."""
         if SHORT_JOBS[job].reads and gpu is None:
             gpu = self._reading_gpu(request)
         chosen = get_image(image) if image else None
-        options = short_options(job, gpu, os.environ, image=chosen, secrets=secrets)
-        return call_and_wait(options, request, on_progress)
+        options = short_options(job, gpu, os.environ, image=chosen, secrets=secrets, local_secrets=local_secrets)
+        ready = ImageBuilds(self.stores).ready(options.image, on_progress)
+        return call_and_wait(dataclasses.replace(options, image=ready), request, on_progress)
 
     def _reading_gpu(self, request: dict[str, Any]) -> str | None:
         """Return the GPU that reading with the asked models needs; the toy reads on a CPU."""
@@ -224,9 +230,13 @@ class _ModalSlot:
         return ""
 
     def prepare(self, recipe: TrainRecipe, member: FamilyMember, say: Callable[[str], None]) -> str:
-        """Start the run's app, which builds its image where that is new; return the app's id."""
+        """Build the run's image where that is new, and start its app; return the app's id."""
         options = training_options(recipe, member)
-        say(f"starting on Modal: the image '{options.image.name}' (its first build takes minutes), volumes, app")
+        options = dataclasses.replace(
+            options,
+            image=ImageBuilds(self._stores).ready(options.image, lambda what, done, _: None if done else say(what)),
+        )
+        say("starting on Modal: volumes, app")
         self._longest_s = options.longest_s
         self._app, self._train = build_app(options, run=self._name)
         self._stack.enter_context(running(self._app, detach=True))

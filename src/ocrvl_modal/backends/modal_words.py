@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,13 +56,26 @@ def require_access() -> None:
             raise outcome[0]
 
 
-def require_secrets(names: Iterable[str]) -> None:
-    """Raise *not found*, with the command that makes it, for a secret that Modal does not know."""
+def require_secrets(names: Iterable[str], required_keys: Collection[str] = ()) -> None:
+    """Raise *not found*, with the command that makes it, for a secret that Modal does not know, or that lacks a key."""
     import modal
+    from modal.exception import NotFoundError
 
     for name in names:
+        keys = " ".join(f"{key}=…" for key in required_keys or ("NAME",))
         with in_words():
-            modal.Secret.from_name(name).hydrate()
+            try:
+                modal.Secret.from_name(name).hydrate()
+            except NotFoundError as error:
+                hint = f"modal secret create {name} {keys}"
+                raise not_found(f"there is no Modal secret named '{name}'", hint) from error
+            try:
+                modal.Secret.from_name(name, required_keys=list(required_keys)).hydrate()
+            except NotFoundError as error:
+                raise not_found(
+                    f"the Modal secret '{name}' lacks {' or '.join(required_keys)}",
+                    f"modal secret create --force {name} {keys} (with its other keys, which this replaces)",
+                ) from error
 
 
 @contextmanager
@@ -96,7 +109,7 @@ def _explained(error: Error) -> OcrvlError:
         case exception.ConnectionError() | exception.ServiceError():
             return _unreachable(text)
         case exception.ImageBuildError():
-            return _build_failed(error.image_id)
+            return build_failed(error.image_id)
         case exception.ResourceExhaustedError():
             return OcrvlError(f"Modal has no room for it: {text}", "wait for other work to end, or ask for less")
         case exception.NotFoundError():
@@ -142,10 +155,11 @@ def _invalid(text: str) -> OcrvlError:
     return usage_error(f"Modal: {text}", "ocrvl train --help")
 
 
-def _build_failed(image_id: str) -> OcrvlError:
+def build_failed(image_id: str, what: str = "the image") -> OcrvlError:
+    """Return the error of a build, with its last lines; ``what`` could not be built."""
     lines = _build_log(image_id)
     shown = "; its last lines:\n" + "\n".join(lines) if lines else ""
-    return OcrvlError(f"the image could not be built{shown}", f"modal image logs {image_id}")
+    return OcrvlError(f"{what} could not be built{shown}", f"modal image logs {image_id}")
 
 
 def _build_log(image_id: str) -> list[str]:

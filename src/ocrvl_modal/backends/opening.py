@@ -15,7 +15,9 @@ def open_backend(choice: BackendChoice) -> Backend:
     """Return the chosen backend; raise an error where it is Modal, and Modal does not let us in."""
     if choice.name == "modal":
         from ocrvl_modal.backends.modal import ModalBackend
+        from ocrvl_modal.building.account import settle_builder
 
+        settle_builder()
         return ModalBackend()
     from ocrvl_modal.backends.local import LocalBackend
 

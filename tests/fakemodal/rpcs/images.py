@@ -72,6 +72,7 @@ class Images(Subject):
             gpu=definition.gpu_config.gpu_type,
             bases=[base.image_id for base in definition.base_images],
             builder=request.builder_version,
+            volumes={mount.mount_path: mount.volume_id for mount in definition.volume_mounts},
             failed=failure is not None,
         )
 

@@ -1,0 +1,1 @@
+"""Images as data, and what becomes of them."""

@@ -11,7 +11,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from ocrvl_modal._version import __version__
-from ocrvl_modal.commands import data, download, evaluate, infer, quickstart, recipe, runs, train, volume
+from ocrvl_modal.commands import (
+    data,
+    doctor,
+    download,
+    evaluate,
+    image,
+    infer,
+    model,
+    quickstart,
+    recipe,
+    runs,
+    secret,
+    train,
+    volume,
+    wheel,
+)
 from ocrvl_modal.errors import ExitCode, OcrvlError, of_the_system
 
 app = typer.Typer(
@@ -47,11 +62,16 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("train")(train.train)
 app.command("infer")(infer.infer)
 app.command("eval")(evaluate.evaluate)
+app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(volume.app, name="volume")
+app.add_typer(image.app, name="image")
 app.add_typer(download.app, name="download")
+app.add_typer(model.app, name="model")
+app.add_typer(secret.app, name="secret")
+app.add_typer(wheel.app, name="wheel")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -68,7 +68,7 @@ def choose_backend(flag: str | None, environment: Mapping[str, str] | None = Non
         return BackendChoice(_known_backend(from_environment, "OCRVL_BACKEND"), "OCRVL_BACKEND")
     if from_file := load_settings().get("backend"):
         return BackendChoice(_known_backend(str(from_file), str(settings_file())), str(settings_file()))
-    if _has_modal_token(environ):
+    if has_modal_token(environ):
         return BackendChoice("modal", "a Modal token is configured")
     return BackendChoice("local", "no Modal token is configured")
 
@@ -79,7 +79,9 @@ def _known_backend(name: str, origin: str) -> str:
     return name
 
 
-def _has_modal_token(environ: Mapping[str, str]) -> bool:
+def has_modal_token(environment: Mapping[str, str] | None = None) -> bool:
+    """Say whether a Modal token is configured; whether Modal knows it is another matter."""
+    environ = os.environ if environment is None else environment
     if environ.get("MODAL_TOKEN_ID") and environ.get("MODAL_TOKEN_SECRET"):
         return True
     config = Path(environ.get("MODAL_CONFIG_PATH") or Path.home() / ".modal.toml")

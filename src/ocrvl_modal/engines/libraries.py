@@ -1,10 +1,19 @@
-"""Importing transformers where another library stands in its way."""
+"""Which libraries are here, and importing transformers where another one stands in its way."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
 import sys
+
+
+def is_installed(module: str) -> bool:
+    """Say whether a module can be imported, without importing it.
+
+    A mere folder of that name, such as an environment called ``paddle``, counts as a package for Python and not here.
+    """
+    found = importlib.util.find_spec(module)
+    return found is not None and found.origin is not None
 
 
 def make_transformers_importable() -> None:

@@ -29,7 +29,9 @@ from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import checkpoint_step
 
-_TRAIN = ["-u", "-m", "paddleformers.cli.launcher", "train"]
+TRAIN = ("-u", "-m", "paddleformers.cli.launcher", "train")
+"""What Python is told in order to train; a configuration follows."""
+
 _LARGEST_SEED = 2**31
 _LAUNCH = ["-m", "ocrvl_modal.engines.paddleformers.launch"]
 
@@ -79,21 +81,21 @@ class PaddleFormersEngine:
         """Return the command of one process, or of our own launcher where there are several."""
         count = count_processes(job.recipe)
         if count == 1:
-            return [sys.executable, *_TRAIN, str(config.absolute())]
+            return [sys.executable, *TRAIN, str(config.absolute())]
         return [
             sys.executable,
             *_LAUNCH,
             str(count),
             str(job.worker_logs.absolute()),
             sys.executable,
-            *_TRAIN,
+            *TRAIN,
             str(config.absolute()),
         ]
 
     def environment(self, job: EngineJob) -> dict[str, str]:
         """Return what PaddleFormers' own command sets, what our registered file reads, and a quiet log."""
         variables = {
-            "PYTHONPATH": os.pathsep.join(filter(None, [*_import_paths(), os.environ.get("PYTHONPATH", "")])),
+            "PYTHONPATH": os.pathsep.join(filter(None, [*import_paths(), os.environ.get("PYTHONPATH", "")])),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(threads_of_each(job, count_processes(job.recipe))),
             "TOKENIZERS_PARALLELISM": "false",
@@ -134,8 +136,8 @@ class PaddleFormersEngine:
         return ()
 
 
-def _import_paths() -> list[str]:
-    """Return where the engine's processes find this package, and a stand-in for triton where there is none.
+def import_paths() -> list[str]:
+    """Return where PaddleFormers' processes find this package, and a stand-in for triton where there is none.
 
     PaddleFormers imports triton without asking for it; on a CPU nothing of it is called.
     """

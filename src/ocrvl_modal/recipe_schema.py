@@ -230,6 +230,11 @@ class TrainRecipe(_Part):
     secrets: tuple[str, ...] = Field(
         (), description="Names of the secrets that the engine may see; all others are kept from it."
     )
+    hf_secret: str | None = Field(
+        None,
+        description="Name of the Modal secret with the key HF_TOKEN, which the download of the base model gets; for a"
+        " model that is private or gated. On this machine, HF_TOKEN of the environment is used as it is.",
+    )
     tracking: TrackingPart = TrackingPart()
     output_dir: str | None = Field(
         None, description="Also put the finished model here: a folder, or /models/… or /outputs/… in a store."

@@ -115,11 +115,13 @@ PAGES = [
     ("train",),
     ("infer",),
     ("eval",),
-    ("download", "model"),
+    *(("download", command) for command in ("model", "dataset")),
+    *(("model", command) for command in ("ls", "show", "verify")),
+    ("secret", "check"),
     *(("runs", command) for command in ("ls", "show", "logs", "stop", "wait")),
     *(("data", command) for command in ("check", "synth")),
     *(("recipe", command) for command in ("ls", "show", "cp", "check")),
-    *(("volume", command) for command in ("ls", "get", "put")),
+    *(("volume", command) for command in ("ls", "get", "put", "rm", "check", "du", "gc")),
 ]
 
 

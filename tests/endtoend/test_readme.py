@@ -81,3 +81,10 @@ def test_every_command_of_the_page_on_modal_works_in_its_order(shell: Shell, fak
     assert len(shown) >= 8
     run_in_order(shell, shown, **fake_modal.env)
     assert (shell.cwd / "my-model" / "model.safetensors").is_file()
+
+
+def test_every_command_of_the_page_on_images_works_in_its_order(bare_shell: Shell, fake_modal: FakeModal) -> None:
+    shown = commands((PROJECT / "docs" / "images.md").read_text(encoding="utf-8"))
+    assert len(shown) >= 6
+    for command in shown:
+        bare_shell(*command, **fake_modal.env)

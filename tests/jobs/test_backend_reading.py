@@ -45,8 +45,8 @@ def test_a_model_of_this_machine_is_found_by_its_folder(
     ("name", "hint"),
     [
         ("1.6", "ocrvl download model paddleocr-vl-1.6"),
-        ("/models/none", "ocrvl volume ls /models"),
-        ("/outputs/a/export", "ocrvl volume ls /models"),
+        ("/models/none", "ocrvl model ls"),
+        ("/outputs/a/export", "ocrvl model ls"),
         ("./none", "name a folder that holds a model"),
         ("tyni", "did you mean 'tiny'?"),
     ],

@@ -15,6 +15,7 @@ from ocrvl_modal import files
 from ocrvl_modal.backends import preparation
 from ocrvl_modal.backends.preparation import Asked, Resolved
 from ocrvl_modal.errors import ExitCode, OcrvlError
+from ocrvl_modal.fetched_models import FetchedModel
 from ocrvl_modal.models import FAMILY
 from ocrvl_modal.recipes import check_name, recipe_from
 
@@ -186,10 +187,18 @@ class TestBaseModel:
         assert self.missing(house) is None
 
     def test_one_that_is_there_at_another_revision_does(self, house: House) -> None:
-        self.put(house, {"revision": "main"})
+        self.put(house, None)
+        complete = house.places.models / "paddleocr-vl-1.6" / ".complete"
+        fetched = FetchedModel(repository="me/x", revision="main", commit="c0ffee", files={})
+        complete.write_bytes(fetched.to_json())
         assert self.missing(house, "model.revision=v1") == "paddleocr-vl-1.6"
-        self.put(house, {"revision": "v1"})
+        assert self.missing(house, "model.revision=c0ffee") is None
+        complete.write_bytes(fetched.model_copy(update={"revision": "v1"}).to_json())
         assert self.missing(house, "model.revision=v1") is None
+
+    def test_one_that_a_crash_left_is_fetched_again(self, house: House) -> None:
+        self.put(house, {"family": "paddleocr-vl-1.6", "repository": "me/x"})
+        assert self.missing(house) == "paddleocr-vl-1.6"
 
     def test_a_folder_without_a_model_is_not_found(self, house: House) -> None:
         recipe = recipe_from({"model": {"name": "/models/mine"}})

@@ -24,6 +24,7 @@ FLOORS = {
     "": GROUND,
     "_version": GROUND,
     "configs": GROUND,
+    "fetched_models": GROUND,
     "errors": GROUND,
     "files": GROUND,
     "gpus": GROUND,
@@ -37,13 +38,18 @@ FLOORS = {
     "recipes": GROUND,
     "runs": GROUND,
     "settings": GROUND,
+    "storage": GROUND,
     "data": TRADES,
+    "doctor": TRADES,
     "engines": TRADES,
     "evals": TRADES,
     "plan": TRADES,
+    "transfer": TRADES,
+    "wheels": TRADES,
     "jobs": JOBS,
     "app": PLACEMENT,
     "backends": PLACEMENT,
+    "building": PLACEMENT,
     "container": PLACEMENT,
     "image": PLACEMENT,
     "volumes": PLACEMENT,
@@ -55,7 +61,7 @@ FLOORS = {
 }
 
 # What the GPU image has to import with neither typer nor rich nor modal in it.
-WITHOUT_CONVERSATION = ("data", "engines", "evals", "jobs", "runs")
+WITHOUT_CONVERSATION = ("data", "doctor", "engines", "evals", "jobs", "runs", "transfer", "wheels")
 # Imported only by the trainer's own process, which needs torch from its first line.
 TRAINER = "engines.trainer"
 HEAVY = ("torch", "transformers", "peft", "PIL", "modal", "paddle", "pandas")

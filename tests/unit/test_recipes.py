@@ -88,6 +88,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "limits.max_retries": st.integers(min_value=0, max_value=10),
     "limits.stall_minutes": positive,
     "secrets": st.lists(texts, max_size=3),
+    "hf_secret": or_none(texts),
     "tracking.log_steps": counts,
     "tracking.tags": st.lists(texts, max_size=3),
     "tracking.note": texts,

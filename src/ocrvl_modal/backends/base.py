@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,6 +60,10 @@ class Stores(Protocol):
 
     def list(self, place: str) -> list[StoreEntry]:
         """Return what is in a folder, or the file itself, by name."""
+        ...
+
+    def walk(self, place: str) -> Sequence[StoreEntry]:
+        """Return every file at and below a place, hidden ones too, by name; none where nothing is there."""
         ...
 
     def read_bytes(self, place: str, offset: int = 0) -> bytes:
@@ -157,11 +161,13 @@ class Backend(Protocol):
         gpu: str | None = None,
         image: str | None = None,
         secrets: tuple[str, ...] = (),
+        local_secrets: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Run a short job and return its result; an error that the user can mend is raised here as it was there.
 
-        ``gpu``, ``image`` (by name, in place of the job's own) and ``secrets`` (of the account, by name) are for a
-        backend that rents what jobs run on.
+        ``gpu``, ``image`` (by name, in place of the job's own), ``secrets`` (of the account, by name) and
+        ``local_secrets`` (variables of this machine, which travel as a secret of this one call) are for a backend that
+        rents what jobs run on.
         """
         ...
 

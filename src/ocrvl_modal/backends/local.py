@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shlex
@@ -22,6 +21,7 @@ from ocrvl_modal import files, locks
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
 from ocrvl_modal.backends.store_folder import FolderStores
 from ocrvl_modal.engines import LIBRARIES
+from ocrvl_modal.engines.libraries import is_installed
 from ocrvl_modal.engines.processes import count_processes
 from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
@@ -37,7 +37,7 @@ _LAST_LINES = 15
 _POLL_S = 0.05
 _END_WAIT_S = 10.0
 _READING = ("torch", "transformers", "tokenizers", "jinja2")
-_WITHOUT_LIBRARIES = ("doctor", "fetch_wheel")
+_WITHOUT_LIBRARIES = ("doctor", "download_dataset", "fetch_wheel", "verify_model")
 """Jobs that find out what is missing, or need none of it."""
 _INSTALL = "pip install 'ocrvl-modal[local]'"
 _INSTALL_PADDLE = "in an environment of its own (python3 -m venv paddle): pip install 'ocrvl-modal[paddle]'"
@@ -69,7 +69,7 @@ class LocalBackend:
     def require_ready(self, engine: str | None = None) -> None:
         """Require the libraries that read on this machine, and those that train with ``engine``."""
         needed = dict.fromkeys((*_READING, *LIBRARIES.get(engine or "", ())))
-        missing = [name for name in needed if importlib.util.find_spec(name) is None]
+        missing = [name for name in needed if not is_installed(name)]
         if missing:
             raise OcrvlError(
                 f"training and reading on this machine need {', '.join(missing)}",
@@ -110,6 +110,7 @@ class LocalBackend:
         gpu: str | None = None,  # noqa: ARG002
         image: str | None = None,  # noqa: ARG002
         secrets: tuple[str, ...] = (),  # noqa: ARG002
+        local_secrets: tuple[str, ...] = (),  # noqa: ARG002
     ) -> dict[str, Any]:
         """Run a short job in a process of its own, so that what it loads goes when it ends."""
         if job not in _WITHOUT_LIBRARIES:

@@ -48,6 +48,13 @@ class ModalStores:
         hidden = (entry for entry in entries if not PurePosixPath(entry.place).name.startswith("."))
         return sorted(hidden, key=lambda entry: entry.place)
 
+    def walk(self, place: str) -> Sequence[StoreEntry]:
+        """Return every file at and below a place, hidden ones too, by name; none where nothing is there."""
+        store, inside = split_place(place)
+        if not self.exists(place):
+            return []
+        return sorted((_entry(store, entry) for entry in self._files_at(store, inside)), key=lambda entry: entry.place)
+
     def read_bytes(self, place: str, offset: int = 0) -> bytes:
         """Return a file's bytes from ``offset`` on."""
         store, inside = split_place(place)

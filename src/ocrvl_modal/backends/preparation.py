@@ -10,6 +10,7 @@ from typing import Any
 from ocrvl_modal import files
 from ocrvl_modal.backends.base import Backend, OnProgress
 from ocrvl_modal.backends.checking import Demands, check_datasets
+from ocrvl_modal.backends.model_store import look_at
 from ocrvl_modal.backends.reading import locate_model
 from ocrvl_modal.backends.runs_view import find_run, load_recipe, load_run, place_of
 from ocrvl_modal.backends.submission import Submission
@@ -19,7 +20,7 @@ from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.erniekit.user_config import read_user_config
 from ocrvl_modal.errors import not_found, usage_error
 from ocrvl_modal.jobs.download import has_other_revision, model_place
-from ocrvl_modal.models import FAMILY_FILE, FamilyMember, check_pairing, default_engine, find_member, get_member
+from ocrvl_modal.models import FamilyMember, check_pairing, default_engine, find_member, get_member
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan
 from ocrvl_modal.recipe_edits import merge
@@ -127,14 +128,10 @@ def missing_model(resolved: Resolved, backend: Backend) -> FamilyMember | None:
     if member is None:
         locate_model(backend, resolved.recipe.model.name)
         return None
-    place = model_place(member)
-    if not backend.stores.exists(f"{place}/config.json"):
+    found = look_at(backend, model_place(member))
+    if found is None or found.problem:
         return member
-    marker = f"{place}/{FAMILY_FILE}"
-    if not backend.stores.exists(marker):
-        return None
-    other = has_other_revision(backend.stores.read_bytes(marker), resolved.recipe.model.revision)
-    return member if other else None
+    return member if has_other_revision(found.fetched, resolved.recipe.model.revision) else None
 
 
 def stage(
@@ -148,7 +145,12 @@ def stage(
     member = missing_model(resolved, backend)
     if member is not None:
         say(f"{'fetching' if member.repository else 'making'} {member.title} into the models store")
-        backend.call("download", {"model": member.name, "revision": recipe.model.revision}, on_progress=on_progress)
+        backend.call(
+            "download",
+            {"model": member.name, "revision": recipe.model.revision},
+            on_progress=on_progress,
+            secrets=(recipe.hf_secret,) if recipe.hf_secret else (),
+        )
     return replace(resolved, recipe=recipe), replace(checked, train=train)
 
 

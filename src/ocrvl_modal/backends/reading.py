@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ocrvl_modal.backends.base import Backend
+from ocrvl_modal.backends.model_store import look_at
 from ocrvl_modal.backends.runs_view import RunView, place_of
 from ocrvl_modal.data.sources import SourceImage
 from ocrvl_modal.errors import not_found, usage_error
@@ -25,9 +26,12 @@ def locate_model(backend: Backend, name: str) -> str:
     if member is None and not is_place(name):
         return _folder_of_this_machine(backend, name)
     place = model_place(member) if member else name.rstrip("/")
-    if not backend.stores.exists(f"{place}/config.json"):
-        hint = f"ocrvl download model {member.name}" if member else "ocrvl volume ls /models"
+    found = look_at(backend, place)
+    if found is None:
+        hint = f"ocrvl download model {member.name}" if member else "ocrvl model ls"
         raise not_found(f"there is no model at {place} on the {backend.name} backend", hint)
+    if found.problem:
+        raise not_found(f"the model at {place} is not whole: {found.problem}", found.command)
     return place
 
 

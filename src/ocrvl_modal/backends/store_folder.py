@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +37,18 @@ class FolderStores:
             # A run that trains here renames and removes files at any moment.
             with suppress(FileNotFoundError):
                 entries.append(_entry(entry, f"{place.rstrip('/')}/{entry.name}"))
+        return entries
+
+    def walk(self, place: str) -> Sequence[StoreEntry]:
+        """Return every file at and below a place, hidden ones too, by name; none where nothing is there."""
+        path = self._path(place)
+        if path.is_file():
+            return [_entry(path, place)]
+        entries = []
+        for file in sorted(path.rglob("*")):
+            with suppress(FileNotFoundError):
+                if file.is_file():
+                    entries.append(_entry(file, f"{place.rstrip('/')}/{file.relative_to(path).as_posix()}"))
         return entries
 
     def read_bytes(self, place: str, offset: int = 0) -> bytes:

@@ -171,6 +171,105 @@ def check(backend: BackendOption = None, json: JsonOption = False, quiet: QuietO
     )
 
 
+@app.command()
+def du(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="A store or a folder in one, such as /outputs.")] = "/",
+    backend: BackendOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show how much lies in each folder, and what it costs a month.
+
+    \b
+    Example:
+      ocrvl volume du
+      ocrvl volume du /outputs/first
+    """
+    from ocrvl_modal.backends import open_by_flag
+    from ocrvl_modal.backends.collecting import usage_below
+    from ocrvl_modal.output import Output
+    from ocrvl_modal.report.storage_table import price, sum_line, usage_table
+
+    out = Output.of("volume du", json=json, quiet=quiet)
+    chosen = open_by_flag(backend)
+    usages = usage_below(chosen, place)
+    total = sum(usage.size_bytes for usage in usages)
+    costs = chosen.name == "modal"
+    out.finish(
+        {
+            "entries": [{**usage.to_dict(), **price(usage.size_bytes, costs=costs)} for usage in usages],
+            "size_bytes": total,
+            **price(total, costs=costs),
+        },
+        human=lambda: (
+            [usage_table(usages, costs=costs), sum_line(total, costs=costs)] if usages else [f"{place} is empty"]
+        ),
+        hint="ocrvl volume gc --dry-run" if usages else "",
+    )
+
+
+@app.command()
+def gc(
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", min=0, help="Keep what changed within so many days.")
+    ] = 7,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Complete checkpoints kept of each run that ended.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    yes: YesOption = False,
+    backend: BackendOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find what is of no more use in the stores, show it with its price, and ask before removing it.
+
+    That is: older checkpoints of runs that ended, uploads that no run names, downloads that were broken off, wheels
+    that no image pins, and what crashes left of writes. Nothing of a run that is at work is touched.
+
+    \b
+    Example:
+      ocrvl volume gc --dry-run
+      ocrvl volume gc --older-than 1 --keep 2 --yes
+    """
+    from datetime import timedelta
+
+    from ocrvl_modal.backends import open_by_flag
+    from ocrvl_modal.backends.collecting import find_garbage, remove_garbage
+    from ocrvl_modal.backends.garbage import Wanted
+    from ocrvl_modal.output import Output, stderr_console
+    from ocrvl_modal.report.storage_table import garbage_table, price, sum_line
+    from ocrvl_modal.report.words import size
+
+    out = Output.of("volume gc", json=json, quiet=quiet)
+    chosen = open_by_flag(backend)
+    wanted = Wanted(timedelta(days=older_than), keep)
+    with out.progress() as on_progress:
+        found, warnings = find_garbage(chosen, wanted, on_progress)
+    for warning in warnings:
+        out.warn(warning)
+    total = sum(garbage.size_bytes for garbage in found)
+    costs = chosen.name == "modal"
+    data = {"garbage": [garbage.to_dict() for garbage in found], "size_bytes": total, **price(total, costs=costs)}
+    if dry_run or not found:
+        out.finish(
+            {**data, "removed": [], "freed_bytes": 0},
+            human=lambda: [garbage_table(found), sum_line(total, costs=costs)] if found else ["nothing to remove"],
+            hint=f"ocrvl volume gc --older-than {older_than:g} --keep {keep}" if found else "",
+        )
+        return
+    if not json:
+        stderr_console().print(garbage_table(found))
+    out.confirm(f"Remove these {len(found)} things for good: {sum_line(total, costs=costs)}?", yes=yes)
+    with out.progress() as on_progress:
+        gone, stays = remove_garbage(chosen, found, wanted, on_progress)
+    for garbage in stays:
+        out.warn(f"{garbage.place} stays: it came into use, or went by itself, since it was found")
+    freed = sum(garbage.size_bytes for garbage in gone)
+    out.finish(
+        {**data, "removed": [garbage.place for garbage in gone], "freed_bytes": freed},
+        human=lambda: [f"{len(gone)} removed, {size(freed)} freed"],
+    )
+
+
 def _probes_table(probes: list[Probe]) -> Table:
     from rich import box
     from rich.table import Table

@@ -7,7 +7,10 @@ from typing import Any
 
 from ocrvl_modal.errors import ExitCode, OcrvlError, RunCancelled, of_the_system
 
-JOBS = ("check", "download", "download_dataset", "evaluate", "export", "infer", "train")
+JOBS = (
+    *("check", "doctor", "download", "download_dataset", "evaluate", "export", "fetch_wheel", "infer", "train"),
+    "verify_model",
+)
 
 
 def answer_of(job: str, request: dict[str, Any]) -> dict[str, Any]:

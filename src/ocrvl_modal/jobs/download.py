@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -11,19 +12,28 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ocrvl_modal import files
-from ocrvl_modal.errors import not_found
-from ocrvl_modal.jobs.hub import Repository, alone_with, fetch
+from ocrvl_modal.errors import OcrvlError, not_found
+from ocrvl_modal.fetched_models import COMPLETE, FetchedModel, parse_complete, problem_with_folder, read_complete
+from ocrvl_modal.jobs.fetching.hub import Repository
+from ocrvl_modal.jobs.fetching.repository import Arrived, alone_with, fetch
 from ocrvl_modal.jobs.progress import report_progress
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, get_member
 from ocrvl_modal.places import Places
 
-_NEEDED = ("config.json", "tokenizer.json", "chat_template.jinja", "preprocessor_config.json")
-# The layout detector that shares the 0.9B repository is no part of what is tuned.
-_NOT_WANTED = ("PP-DocLayout*", "*.gguf")
+_NEEDED_OF_ANY = ("config.json",)
+_NEEDED_OF_FAMILY = (*_NEEDED_OF_ANY, "tokenizer.json", "chat_template.jinja", "preprocessor_config.json")
+# The layout detector that shares the 0.9B repository, weights in forms that nothing here reads, the states of trainers
+# and pictures of a model card are no part of what is tuned or served.
+_NOT_WANTED = (
+    *("PP-DocLayout*", "checkpoint-*/*", "onnx/*", "openvino/*", "runs/*", ".git*"),
+    *("*.gguf", "*.onnx", "*.onnx_data", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pdiparams"),
+    *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp4", "*.pdf"),
+)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class DownloadRequest(BaseModel):
-    """Which family member to make present, and which revision of its repository."""
+    """Which model to make present: a family member or a repository of the hub, and which revision of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +44,10 @@ class DownloadRequest(BaseModel):
 
 
 class DownloadResult(BaseModel):
-    """Where the model is; ``fetched`` is false when it was there already."""
+    """Where the model is; ``fetched`` is false when it was there already.
+
+    ``repository``, ``revision`` and ``commit`` are those of a model that came from a hub.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,6 +55,25 @@ class DownloadResult(BaseModel):
     place: str
     size_bytes: int
     fetched: bool
+    repository: str | None = None
+    revision: str | None = None
+    commit: str | None = None
+
+
+def is_repository(name: str) -> bool:
+    """Say whether ``name`` has the form of a hub's repository, ``owner/name``."""
+    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name
+
+
+def folder_name(name: str) -> str:
+    """Return the folder in the models store of a family member, or of any repository: ``owner--name``.
+
+    Raises *not found*, with the nearest member, for another word. The hub allows no ``--`` in a name.
+    """
+    member = find_member(name)
+    if member is None and is_repository(name):
+        return name.replace("/", "--")
+    return (member or get_member(name)).name
 
 
 def model_place(member: FamilyMember) -> str:
@@ -56,7 +88,7 @@ def model_path(places: Places, name: str) -> Path:
 
 
 def model_folder(places: Places, name: str) -> Path:
-    """Return the folder of the model called ``name``, which is there; see :func:`model_path`.
+    """Return the folder of the model called ``name``, which is there and whole; see :func:`model_path`.
 
     Raises *not found*, with the command that fetches it, where there is no model.
     """
@@ -66,43 +98,59 @@ def model_folder(places: Places, name: str) -> Path:
         if member:
             raise not_found(f"{member.name} is not in the models store", f"ocrvl download model {member.name}")
         raise not_found(f"there is no model in {name}: config.json is missing", "ocrvl volume ls /models")
+    if problem := problem_with_folder(folder):
+        raise not_whole(name, problem, read_complete(folder))
     return folder
 
 
-def has_other_revision(marker: bytes, revision: str) -> bool:
-    """Say whether ``ocrvl.json`` tells that the model was fetched at another revision.
+def not_whole(name: str, problem: str, complete: bytes | None) -> OcrvlError:
+    """Return the error of a model that a crash left behind, or that lost files since; its command mends it."""
+    fetched = parse_complete(complete or b"")
+    again = fetched.repository if fetched else folder_to_model(Path(name).name)
+    return not_found(f"the model {name} is not whole: {problem}", f"ocrvl download model {again}")
 
-    One that was made here, or put here by hand, has none, and stands for all.
+
+def folder_to_model(folder: str) -> str:
+    """Return what ``ocrvl download model`` calls the model in a folder of the models store."""
+    return folder.replace("--", "/", 1)
+
+
+def has_other_revision(fetched: FetchedModel | None, revision: str) -> bool:
+    """Say whether a model was fetched at another revision.
+
+    One that was made here, or put here by hand, has no ``.complete``, and stands for all.
     """
-    try:
-        fetched_at = json.loads(marker).get("revision")
-    except (ValueError, AttributeError):
-        return False
-    return fetched_at not in (None, revision)
+    return fetched is not None and revision not in (fetched.revision, fetched.commit)
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """Make the model present, whole or not at all; what is there already is not fetched again."""
     asked = DownloadRequest.model_validate(request)
-    member = get_member(asked.model)
-    folder = asked.places.models / member.name
+    folder = asked.places.models / folder_name(asked.model)
+    member = find_member(asked.model)
     with alone_with(folder):
         fetched = asked.force or not _is_here(folder, asked.revision)
-        if fetched and member.repository is None:
+        if fetched and member is not None and member.repository is None:
             _make(folder)
         elif fetched:
-            _fetch(member, asked.revision, folder)
+            _fetch(member, _repository(asked, member), folder)
+    complete = parse_complete(read_complete(folder) or b"")
     result = DownloadResult(
-        model=member.name, place=model_place(member), size_bytes=files.size_of_tree(folder), fetched=fetched
+        model=member.name if member else asked.model,
+        place=f"/models/{folder.name}",
+        size_bytes=files.size_of_tree(folder),
+        fetched=fetched,
+        repository=complete.repository if complete else None,
+        revision=complete.revision if complete else None,
+        commit=complete.commit if complete else None,
     )
     return result.model_dump(mode="json")
 
 
 def _is_here(folder: Path, revision: str) -> bool:
-    marker = folder / FAMILY_FILE
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() or problem_with_folder(folder):
         return False
-    return not (marker.is_file() and has_other_revision(marker.read_bytes(), revision))
+    return not has_other_revision(parse_complete(read_complete(folder) or b""), revision)
 
 
 def _make(folder: Path) -> None:
@@ -113,26 +161,45 @@ def _make(folder: Path) -> None:
     report_progress("making the tiny model", 1, 1)
 
 
-def _fetch(member: FamilyMember, revision: str, folder: Path) -> None:
-    repository = Repository(
+def _repository(asked: DownloadRequest, member: FamilyMember | None) -> Repository:
+    revision = f" --revision {asked.revision}" if asked.revision != "main" else ""
+    return Repository(
         kind="model",
-        name=str(member.repository),
-        revision=revision,
-        command=f"ocrvl download model {member.name}",
+        name=str(member.repository) if member else asked.model,
+        revision=asked.revision,
+        command=f"ocrvl download model {member.name if member else asked.model}{revision}",
         not_wanted=_NOT_WANTED,
     )
 
-    def finish(part: Path, commit: str) -> None:
-        marker = {"family": member.name, "repository": repository.name, "revision": revision, "commit": commit}
-        files.write_json(part / FAMILY_FILE, marker)
 
-    fetch(repository, folder, partial(_require_needed, repository), finish)
+def _fetch(member: FamilyMember | None, repository: Repository, folder: Path) -> None:
+    needed = _NEEDED_OF_FAMILY if member else _NEEDED_OF_ANY
+    fetch(repository, folder, partial(_require_needed, repository, needed), partial(_mark, repository, member))
 
 
-def _require_needed(repository: Repository, names: Collection[str]) -> None:
-    missing = [name for name in _NEEDED if name not in names]
+def _mark(repository: Repository, member: FamilyMember | None, arrived: Arrived) -> None:
+    """Say what the model is, and last of all that it is whole, when all that is said is on the disk."""
+    marks = {"repository": repository.name, "revision": repository.revision, "commit": arrived.commit}
+    if member and FAMILY_FILE not in arrived.files:
+        files.write_json(arrived.folder / FAMILY_FILE, {"family": member.name, **marks})
+    for name in arrived.files:
+        _flush(arrived.folder / name)
+    complete = FetchedModel(**marks, files=dict(arrived.files))
+    files.write_bytes(arrived.folder / COMPLETE, complete.to_json())
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_needed(repository: Repository, needed: Collection[str], names: Collection[str]) -> None:
+    missing = [name for name in needed if name not in names]
     if missing or not any(name.endswith(".safetensors") for name in names):
         raise not_found(
-            f"{repository.name} at '{repository.revision}' lacks {', '.join(missing) or 'its weights'}",
+            f"{repository.name} at '{repository.revision}' lacks {', '.join(missing) or 'its weights (.safetensors)'}",
             "name another --revision",
         )

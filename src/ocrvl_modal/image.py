@@ -36,7 +36,7 @@ LIGHT = ImageRecipe(
         _OURS,
         Layer("hub", "fetching models and wheels, making the toy model", "python", pins=PACKAGES["hub"]),
     ),
-    imports=(*_OUR_IMPORTS, "httpx", "huggingface_hub", "numpy", "obstore", "safetensors", "tokenizers", "urllib3"),
+    imports=(*_OUR_IMPORTS, "huggingface_hub", "numpy", "obstore", "packaging", "safetensors", "tokenizers", "urllib3"),
 )
 
 TRAIN_TRANSFORMERS = ImageRecipe(

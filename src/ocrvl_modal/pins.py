@@ -79,10 +79,10 @@ PACKAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "ocrvl": _OURS,
         "hub": {
-            "httpx": "0.28.1",
             "huggingface_hub": "2.4.0",
             "numpy": "2.5.5",
             "obstore": "0.12.1",
+            "packaging": "26.3",
             "safetensors": "0.8.0",
             "tokenizers": "0.23.3",
             "urllib3": "2.8.0",

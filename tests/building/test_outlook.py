@@ -85,7 +85,10 @@ def test_a_record_survives_being_written_and_a_damaged_one_counts_as_none(tmp_pa
     records.write(record(THREE))
     assert records.read("small") == record(THREE)
     path = tmp_path / "builds" / "someone" / "small.json"
-    for damaged in ("", "[]", "{}", json.dumps({**json.loads(path.read_text()), "schema": 99})):
+    good = json.loads(path.read_text())
+    step = good["steps"][0]
+    of_other_types = ({"known": [[]]}, {"built_at": 5}, {"steps": [{**step, "pins": 5}]}, {"steps": [5]})
+    for damaged in ("", "[]", "{}", *(json.dumps({**good, **other}) for other in ({"schema": 99}, *of_other_types))):
         path.write_text(damaged)
         assert records.read("small") is None
 
@@ -96,6 +99,15 @@ def test_what_is_known_of_a_stored_wheel_is_kept_and_forgotten(tmp_path: Path) -
     assert records.stored_wheel(WHEEL) == {"path": "/wheels/x/a.whl", "sha256": "x", "size_bytes": 3}
     assert records.stored_wheel(replace(WHEEL, cuda="cu129")) is None
     records.note_wheel(WHEEL, None)
+    assert records.stored_wheel(WHEEL) is None
+
+
+@pytest.mark.parametrize("damaged", [5, {"path": "/wheels/x/a.whl"}, {"path": 1, "sha256": "x", "size_bytes": 3}])
+def test_a_damaged_note_of_a_stored_wheel_counts_as_none(tmp_path: Path, damaged: object) -> None:
+    records = Records(tmp_path, "someone")
+    records.note_wheel(WHEEL, {"path": "/wheels/x/a.whl", "sha256": "x", "size_bytes": 3})
+    (notes,) = (tmp_path / "builds" / "someone").iterdir()
+    notes.write_text(json.dumps(dict.fromkeys(json.loads(notes.read_text()), damaged)))
     assert records.stored_wheel(WHEEL) is None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
-from ocrvl_modal.pins import Base, FrameworkWheel
+from ocrvl_modal.pins import FRAMEWORK, Base, FrameworkWheel
 
 
 def nothing() -> Mapping[str, str]:
@@ -107,10 +107,14 @@ class ImageRecipe:
         return replace(self, layers=layers)
 
     def pinned(self, python: str = "") -> dict[str, str]:
-        """Return the package versions that one of the image's Pythons ends with: of two layers, the later one's."""
-        return {
+        """Return the package versions that one of the image's Pythons ends with: of two layers, the later one's.
+
+        The framework's is among those of the image's own Python, which ``python`` names by nothing.
+        """
+        pins = {
             name: version
             for layer in self.layers
             if layer.kind == "python" and layer.python == python
             for name, version in layer.pins.items()
         }
+        return {**pins, FRAMEWORK: self.framework.version} if self.framework and not python else pins

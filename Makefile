@@ -63,6 +63,7 @@ picture: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/image_plan.py
+	$(BIN)/python benchmarks/wheel_fetch.py
 
 clean:
 	rm -rf build dist $(VENV) $(PADDLE)

@@ -13,7 +13,7 @@ quickstart: $(READY)
 	$(BIN)/ocrvl quickstart --dir build/quickstart
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -69,7 +69,7 @@ def test_an_environment_that_is_not_there_is_told_with_those_that_are(cloud: Clo
         (("--set", "limits.max_retries=11"), 2, "limits.max_retries"),
         (("--set", "secrets=[nosuch]"), 5, "modal secret create nosuch"),
         (("--data", "/data/nothing/train.jsonl"), 5, "ocrvl volume ls /data"),
-        (("--model", "/models/nothing"), 5, "ocrvl volume ls /models"),
+        (("--model", "/models/nothing"), 5, "ocrvl model ls"),
     ],
 )
 def test_what_modal_would_refuse_is_refused_before_anything_is_spent(

@@ -74,6 +74,7 @@ def test_a_call_that_was_sent_twice_since_its_answer_was_lost_trains_once(cloud:
     assert cloud.steps("twice") == list(range(1, 25))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_the_machine_that_follows_it_dies(start_cloud: Callable[..., Cloud]) -> None:
     cloud = start_cloud(heartbeat_timeout=20)
     arguments = ("train", "--data", "./digits/train.jsonl", "--model", "tiny", "--name", "orphan", *MIDDLE)
@@ -96,7 +97,8 @@ def test_ctrl_c_while_following_leaves_the_run_alone_and_says_how_to_stop_it(clo
     cloud("runs", "stop", "alone")
 
 
-def test_a_start_that_was_cut_off_before_its_call_can_be_made_again(cloud: Cloud) -> None:
+def test_a_start_that_was_cut_off_before_its_call_can_be_made_again(start_cloud: Callable[..., Cloud]) -> None:
+    cloud = start_cloud(heartbeat_timeout=20)
     cloud("download", "model", "tiny")
     cloud.fake.faults({"on": "rpc", "rpc": "FunctionMap", "action": "delay", "seconds": 30})
     starter = cloud.start("train", "--data", "./digits/train.jsonl", "--model", "tiny", "--name", "cut", *SHORT)

@@ -132,7 +132,11 @@ def run(arguments: list[str]) -> int:
 def _tell(error: OcrvlError, *, as_json: bool) -> int:
     from ocrvl_modal.output import show_error
 
-    show_error(error, as_json=as_json)
+    try:
+        show_error(error, as_json=as_json)
+    except OSError:
+        # Standard output takes no more, as on a full disk: that is what went wrong.
+        show_error(error, as_json=False)
     return error.code
 
 

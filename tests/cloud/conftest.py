@@ -64,14 +64,18 @@ class Cloud:
         wait_until(lambda: self.is_committed(name, "checkpoints/*/COMPLETE.json"), f"a committed checkpoint of {name}")
 
     def uploads(self) -> list[dict[str, Any]]:
-        """Return the requests by which this machine put files into a store, but for the notes of what was built."""
+        """Return the requests by which this machine put files into a store, but for notes of what was built or used."""
         puts = self.fake.rpcs("VolumePutFiles2", task="")
-        return [put for put in puts if not all("builds/" in file["path"] for file in put["req"].get("files", []))]
+        return [put for put in puts if not all(_is_note(file["path"]) for file in put["req"].get("files", []))]
 
     def steps(self, name: str) -> list[int]:
         """Return the steps in the run's committed metrics."""
         rows = (self.committed(name) / "metrics.jsonl").read_text().splitlines()
         return [json.loads(row)["step"] for row in rows]
+
+
+def _is_note(path: str) -> bool:
+    return "builds/" in path or path.endswith("/.used")
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+
+import pytest
 
 from cloud.conftest import LONG, SHORT, Cloud
 from conftest import wait_until
@@ -76,11 +79,17 @@ def test_a_dataset_that_was_uploaded_once_is_not_uploaded_again(cloud: Cloud) ->
     cloud.fake.faults({"on": "enqueue", "function": "train", "seconds": 60, "times": 9})
     cloud.train("one", *SHORT)
     uploads = len(cloud.uploads())
+    datasets = list((cloud.fake.volume("paddleocr-vl-data") / "uploads").iterdir())
+    for path in (path for dataset in datasets for path in dataset.rglob("*")):
+        os.utime(path, (0, 0))
     cloud.train("two", *SHORT)
     assert len(cloud.uploads()) == uploads
     assert cloud.run("one")["dataset"] == cloud.run("two")["dataset"]
+    # Whoever collects garbage sees that they are in use, before any recipe says so.
+    assert all(any(path.is_file() and path.stat().st_mtime for path in each.rglob("*")) for each in datasets)
 
 
+@pytest.mark.slow
 def test_a_second_run_leaves_the_app_of_the_first_alone(cloud: Cloud) -> None:
     cloud.train("one", *LONG)
     cloud.wait_for_checkpoint("one")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import Shell
-from ocrvl_modal.backends.examination import START, Asked, chosen_images, pins_of
+from ocrvl_modal.backends.examination import START, Asked, chosen_images
 from ocrvl_modal.backends.machine import MACHINE_CHECKS
 from ocrvl_modal.doctor.registry import CHECKS, ENVIRONMENTS, Check, select, why_not
 from ocrvl_modal.doctor.subject import MACHINE, Subject
@@ -135,7 +135,7 @@ def test_images_are_the_one_of_the_default_model_or_those_that_are_named() -> No
 
 @pytest.mark.parametrize("name", FRAMEWORK_WHEELS)
 def test_the_pins_of_an_image_are_those_of_its_own_python(name: str) -> None:
-    pins = pins_of(IMAGES[name])
+    pins = IMAGES[name].pinned()
     assert pins["paddlepaddle-gpu"] == FRAMEWORK_WHEELS[name].version
     assert all(re.fullmatch(r"\d[\w.]*", version) for version in pins.values()), pins
     if name == "train-erniekit":

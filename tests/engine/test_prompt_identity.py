@@ -121,6 +121,14 @@ def test_a_missing_file_is_named(model: Path, name: str) -> None:
     assert caught.value.code is ExitCode.NOT_FOUND
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "config.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "5"])
+def test_a_damaged_file_is_named(model: Path, name: str, content: str) -> None:
+    (model / name).write_text(content)
+    with pytest.raises(OcrvlError, match=name):
+        check_prompt_identity(model, NEW, ["OCR:"])
+
+
 def test_a_tokenizer_of_another_model_is_noticed(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "image_token_id": 100295}))

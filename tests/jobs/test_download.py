@@ -386,6 +386,15 @@ def test_any_repository_of_the_hub_may_be_fetched(hub: Hub, fetch: Download, mod
     assert fetch(model="me/receipts-tuned", revision=hub.commit)["fetched"] is False
 
 
+@pytest.mark.parametrize(
+    "name", ["./x", "-a/b", "a/b.", "a/b--c", "a/..b", "a/b/c", "বাংলা/মডেল", f"{'a' * 96}/b", "a/b\n"]
+)
+def test_what_the_hub_would_call_no_repository_is_refused_without_asking_it(name: str) -> None:
+    with pytest.raises(OcrvlError) as caught:
+        download.folder_name(name)
+    assert caught.value.code == ExitCode.NOT_FOUND
+
+
 def test_what_a_crash_left_of_a_model_is_not_taken_for_one(
     hub: Hub, fetch: Download, models: Path, places: Places
 ) -> None:

@@ -142,6 +142,29 @@ def test_rows_with_odd_bytes_and_addresses_are_told_like_all_others(site: Site, 
     assert b"half \\ud800" in kept[2]
 
 
+def test_a_server_that_answers_nonsense_costs_its_own_images_only(site: Site, places: Places) -> None:
+    site.redirects = {"/astray.png": "http://[bad/a.png"}
+    site.fails = {"/later.png": [503]}
+    site.retry_after = "\u00b2"
+    site.files = {
+        "/x.jsonl": lines(*(messages(f"{site.url}/{name}.png") for name in ("astray", "later", "good"))),
+        "/later.png": picture(1),
+        "/good.png": picture(2),
+    }
+    images = fetch(places, f"{site.url}/x.jsonl")["images"]
+    assert (images["images"], images["reasons"]) == (2, {"bad_address": 1})
+
+
+@pytest.mark.parametrize("marker", ["", "[]", "5", '{"source": 5}'])
+def test_a_dataset_whose_marker_is_damaged_counts_as_something_else(site: Site, places: Places, marker: str) -> None:
+    site.files = {"/x.jsonl": lines(messages(f"{site.url}/a.png")), "/a.png": picture(1)}
+    fetch(places, f"{site.url}/x.jsonl")
+    (places.data / "mine" / download_dataset.MARKER).write_text(marker)
+    with pytest.raises(OcrvlError, match="holds something else already"):
+        fetch(places, f"{site.url}/x.jsonl")
+    assert fetch(places, f"{site.url}/x.jsonl", force=True)["fetched"]
+
+
 def test_no_dataset_is_made_where_no_image_can_be_had(site: Site, places: Places) -> None:
     site.files = {"/x.jsonl": lines(messages("a.png"), messages("b.png"))}
     with pytest.raises(OcrvlError, match=r"none of the 2 rows.*answers 404") as caught:
@@ -231,6 +254,7 @@ def test_without_obstore_the_line_that_installs_it_is_told(places: Places, monke
         ("me/a/b", "OWNER/NAME"),
         ("https://example.org/page.html", "rows"),
         ("ftp://x/y", "s3://"),
+        ("http://[bad/x.jsonl", "https://"),
     ],
 )
 def test_what_is_no_source_is_told_with_what_is(places: Places, source: str, hint: str) -> None:

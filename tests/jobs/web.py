@@ -28,6 +28,8 @@ class Site:
     fails: dict[str, list[int]] = field(default_factory=dict)
     """Statuses that are answered for a path before its file is."""
     redirects: dict[str, str] = field(default_factory=dict)
+    retry_after: str = ""
+    """What comes along with each failure, where anything does."""
     asked: Counter[str] = field(default_factory=Counter)
     url: str = ""
 
@@ -44,7 +46,7 @@ def serve_site() -> Iterator[Site]:
             site.asked[self.path] += 1
             statuses = site.fails.get(self.path)
             if statuses:
-                self._answer(statuses.pop(0))
+                self._answer(statuses.pop(0), headers={"Retry-After": site.retry_after} if site.retry_after else None)
             elif self.path in site.redirects:
                 self._answer(302, headers={"Location": site.redirects[self.path]})
             elif self.path in site.files:

@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _BLOCK = 64 << 10
 
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers and body of an answer."""
+
 
 @dataclass
 class Hosted:
@@ -55,6 +58,8 @@ class Site:
     fail_headers: dict[str, str] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     before_answer: Callable[[int], None] = lambda _number: None
+    answer: Callable[[Asked], Answer | None] = lambda _asked: None
+    """An answer that no good server gives, in place of the usual one."""
     asked: list[Asked] = field(default_factory=list)
     sent: int = 0
     at_once: int = 0
@@ -85,14 +90,17 @@ class _Handler(BaseHTTPRequestHandler):
             site.asked.append(self._asked())
             number = len(site.asked)
             status = site.fails.pop(0) if site.fails else None
-            site.at_once += 1
-            if site.most_at_once is not None and site.at_once > site.most_at_once:
-                status = 503
+            is_let_in = site.most_at_once is None or site.at_once < site.most_at_once
+            site.at_once += is_let_in
+            status = status if is_let_in else 503
         try:
             site.before_answer(number)
             time.sleep(site.delay_s)
+            crooked = site.answer(self._asked())
             if status is not None:
                 self._say(status, site.fail_headers)
+            elif crooked is not None:
+                self._answer(*crooked)
             elif path in site.redirects:
                 self._say(302, {"Location": site.redirects[path]})
             elif path not in site.files:
@@ -103,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         finally:
             with site.lock:
-                site.at_once -= 1
+                site.at_once -= is_let_in
 
     def _asked(self) -> Asked:
         return Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
@@ -114,6 +122,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
 
     def _give(self, file: Hosted) -> None:
         content = file.content

@@ -7,16 +7,17 @@ import json
 import os
 import random
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ocrvl_modal import files, locks
 from ocrvl_modal.errors import ExitCode, OcrvlError, Unreachable
-from ocrvl_modal.transfer import Fetched, Source, fetch_file
+from ocrvl_modal.transfer import Fetched, Source, WrongContent, fetch_file
 from ocrvl_modal.transfer.fetch import LOST_AT_MOST_BYTES
 from ocrvl_modal.transfer.part import journal_of, part_of
-from transfer.server import Site
+from transfer.server import Answer, Asked, Site
 
 MEBIBYTE = 1 << 20
 CONTENT = random.Random(7).randbytes(25 * MEBIBYTE + 12345)
@@ -265,12 +266,80 @@ def test_a_file_gets_its_name_only_when_its_caller_takes_it(site: Site, tmp_path
 
     def refuse(path: Path, fetched: Fetched) -> None:
         seen.append((hashlib.sha256(path.read_bytes()).hexdigest(), fetched.size_bytes))
-        raise OcrvlError("it is no good")
+        raise WrongContent("it is no good")
 
     with pytest.raises(OcrvlError, match="no good"):
         fetch_file(Source(url), tmp_path / "file", approve=refuse)
     assert seen == [(SHA256, len(CONTENT))]
     assert leftovers(tmp_path) == []
+
+
+def test_a_caller_that_cannot_take_a_good_file_now_takes_it_later(site: Site, tmp_path: Path) -> None:
+    url = site.host("/file", CONTENT)
+
+    def be_busy(_path: Path, _fetched: Fetched) -> None:
+        raise OcrvlError("not at this moment")
+
+    with pytest.raises(OcrvlError, match="not at this moment"):
+        fetch_file(Source(url), tmp_path / "file", approve=be_busy)
+    assert fetch_file(Source(url), tmp_path / "file").received_bytes == 0
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def range_with(change: Callable[[bytes], bytes], total: str = "") -> Callable[[Asked], Answer]:
+    """Answer each range with a changed body, and a total of one's own."""
+
+    def answer(asked: Asked) -> Answer:
+        assert asked.span
+        start, end = asked.span[0], min(asked.span[1], len(CONTENT))
+        named = {"Content-Range": f"bytes {start}-{end - 1}/{total or len(CONTENT)}", "ETag": '"one"'}
+        return 206, named, change(CONTENT[start:end])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (range_with(lambda _: b""), "less than the range"),
+        (range_with(lambda body: body[:1000]), "less than the range"),
+        (range_with(lambda body: body + b"more"), "more or less than the range"),
+        (range_with(lambda body: body, "0"), "cannot be"),
+        (range_with(lambda body: body, "9" * 30), "answers 206"),
+        (range_with(lambda body: body, "9" * 5000), "answers 206"),
+        (lambda _: (302, {"Location": "http://[bad"}, b""), "no address"),
+        (lambda _: (302, {"Location": "file:///etc/passwd"}, b""), "another kind of server"),
+        (lambda _: (503, {"Retry-After": "9" * 5000}, b""), "answers 503"),
+    ],
+)
+def test_a_server_that_answers_nonsense_is_given_up(
+    site: Site, tmp_path: Path, quick: None, answer: Callable[[Asked], Answer], says: str
+) -> None:
+    url = site.host("/file", CONTENT)
+    site.answer = answer
+    with pytest.raises(OcrvlError, match=says):
+        fetch_file(Source(url), tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    site.answer = lambda _: None
+    fetch_file(Source(url), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "damage", [{"schema": None}, {"schema": 2}, {"identity": 5}, {"size_bytes": 5.0}, {"sha256": []}, {"url": None}]
+)
+def test_a_journal_that_none_of_ours_has_written_counts_for_nothing(
+    site: Site, tmp_path: Path, damage: dict[str, object]
+) -> None:
+    url = site.host("/file", CONTENT)
+    break_after(site, url, tmp_path / "file", 4)
+    journal = journal_of(tmp_path / "file")
+    noted = json.loads(journal.read_text())
+    ((name, value),) = damage.items()
+    (noted if name in noted else noted["identity"])[name] = value
+    journal.write_text(json.dumps({name: value for name, value in noted.items() if value is not None}))
+    assert fetch_file(Source(url), tmp_path / "file").received_bytes == len(CONTENT)
+    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_one_who_fetches_a_mirror_goes_on_where_the_digest_is_known(site: Site, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -162,3 +163,15 @@ def test_a_reader_that_went_away_is_no_error_however_much_is_printed() -> None:
         done.stdout.close()
         assert done.stderr.read() == b""
         assert done.wait(60) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_result_that_cannot_be_written_is_told_without_a_traceback() -> None:
+    program = "from ocrvl_modal import cli\ncli.main(['recipe', 'show', 'default', '--json'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.startswith("error: the disk is full")
+    assert "Traceback" not in done.stderr

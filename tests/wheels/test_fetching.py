@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import signal
@@ -137,6 +138,17 @@ def test_a_file_that_is_not_what_was_recorded_is_named(bare_shell: Shell, site: 
     assert fetch(bare_shell, index).data["received_bytes"] == len(WHEEL)
 
 
+def test_another_file_with_an_old_time_does_not_pass_for_the_verified_one(bare_shell: Shell, site: Site) -> None:
+    index = host_index(site, {NAME: WHEEL})
+    fetch(bare_shell, index)
+    assert bare_shell("wheel", "ls", "--json").data["local"][0]["verified"] is True
+    path = bare_shell.cwd / "wheels" / NAME
+    path.write_bytes(WHEEL[:-1] + bytes([WHEEL[-1] ^ 1]))
+    os.utime(path, (0, 0))
+    assert bare_shell("wheel", "ls", "--json").data["local"][0]["verified"] is False
+    assert "is not what was recorded" in fetch(bare_shell, index, code=1).out
+
+
 def test_a_file_that_nobody_verified_is_taken_by_its_digest_alone(bare_shell: Shell, site: Site) -> None:
     index = host_index(site, {NAME: WHEEL}, digests=False)
     path = bare_shell.cwd / "wheels" / NAME
@@ -155,7 +167,16 @@ def test_a_file_that_nobody_verified_is_taken_by_its_digest_alone(bare_shell: Sh
     assert path.read_bytes() == OTHER
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2, "wheels": {}}', '{"schema": 1, "wheels": {"a": {}}}'])
+ODD = {"name": 1, "version": 2, "cuda": 3, "python": 4, "size_bytes": 5, "sha256": "a" * 64, "source": 7}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"schema": 2, "wheels": {}}', '{"schema": 1, "wheels": {"a": {}}}'),
+        json.dumps({"schema": 1, "wheels": {"a.whl": {**ODD, "verified_at": "2026-11-01T00:00:00+00:00"}}}),
+    ],
+)
 def test_a_damaged_manifest_is_an_error_and_stays(bare_shell: Shell, site: Site, text: str) -> None:
     path = bare_shell.cwd / "wheels" / "wheels.lock.json"
     path.parent.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.pins import FRAMEWORK_WHEELS, FrameworkWheel
 from ocrvl_modal.transfer import Page
-from ocrvl_modal.wheels.index import files_of, find_in_index, project_page
+from ocrvl_modal.wheels.index import checked_index, files_of, find_in_index, project_page
 from ocrvl_modal.wheels.names import is_build_of, wanted_wheel
 from transfer.server import Site
 from wheels.making import PAGE, WANTED, host_index, host_json_index, make_wheel, sha256_of
@@ -32,6 +33,21 @@ def test_a_build_is_found_in_either_form_of_a_page(site: Site, host: object, end
     assert found.url == f"{site.url}/files/{NAME}"
     assert found.size_bytes == (len(WHEEL) if host is host_json_index else None)
     assert "application/vnd.pypi.simple.v1+json" in site.asked[0].headers["accept"]
+
+
+def test_what_is_damaged_on_a_page_hides_nothing_else() -> None:
+    links = f'<base href="http://[bad"><a href="http://[bad">x</a><a href="/files/{NAME}">y</a>'
+    assert [file.file_name for file in files_of(Page(links, "text/html", "https://index.example/"))] == [NAME]
+    listed = {"files": [{"filename": NAME, "url": NAME, "requires-python": 5}]}
+    (file,) = files_of(Page(json.dumps(listed), "application/json", "https://index.example/"))
+    assert (file.file_name, file.requires_python) == (NAME, None)
+
+
+@pytest.mark.parametrize("url", ["", "index", "ftp://x/y", "http://", "http://[bad/", "/packages"])
+def test_what_is_no_address_of_an_index_is_refused(url: str) -> None:
+    with pytest.raises(OcrvlError, match="no address of a package index") as caught:
+        checked_index(url)
+    assert caught.value.code == ExitCode.USAGE
 
 
 def test_links_are_read_as_the_standard_writes_them() -> None:

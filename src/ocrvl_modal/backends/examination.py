@@ -9,14 +9,13 @@ from typing import Any
 from ocrvl_modal.backends.base import Backend, OnProgress
 from ocrvl_modal.backends.local import LocalBackend
 from ocrvl_modal.backends.machine import MACHINE_CHECKS, Machine, check_machine
-from ocrvl_modal.building.recipe import ImageRecipe
 from ocrvl_modal.doctor.findings import Result, failed
 from ocrvl_modal.doctor.registry import CHECKS, get_check
 from ocrvl_modal.doctor.subject import MACHINE
 from ocrvl_modal.errors import OcrvlError, did_you_mean, usage_error
 from ocrvl_modal.image import IMAGES, get_image, training_image
 from ocrvl_modal.models import DEFAULT_MODEL, FAMILY, default_engine
-from ocrvl_modal.pins import ERNIE_COMMIT, FRAMEWORK, PYTHON
+from ocrvl_modal.pins import ERNIE_COMMIT, PYTHON
 from ocrvl_modal.settings import BackendChoice, home
 
 START = "start"
@@ -106,24 +105,16 @@ def examine_image(backend: Backend | OcrvlError, image: str, asked: Asked, on_pr
     """Run checks in a container of an image; that it cannot be built or started is a result like any other."""
     if isinstance(backend, OcrvlError):
         return [Result.of(image, START, failed(backend.message, backend.hint), 0.0)]
-    recipe = get_image(image)
     request = {
         "subject": image,
         "checks": list(asked.of_jobs),
         "quick": asked.quick,
         "gpu": asked.gpu,
-        "pins": pins_of(recipe),
+        "pins": get_image(image).pinned(),
         "python": PYTHON,
         "ernie_commit": ERNIE_COMMIT,
     }
     return _called(backend, image, request, on_progress, gpu=asked.gpu)
-
-
-def pins_of(recipe: ImageRecipe) -> dict[str, str]:
-    """Return the versions that the image's own Python ends with, the framework's included."""
-    packages = (layer.pins for layer in recipe.layers if layer.kind == "python" and not layer.python)
-    pins = {name: version for layer in packages for name, version in layer.items()}
-    return {**pins, FRAMEWORK: recipe.framework.version} if recipe.framework else pins
 
 
 def _called(

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import modal
 
 _IDENTITY_FILES = ("config.json", "chat_template.jinja", FAMILY_FILE)
+_USED = ".used"
+"""In an uploaded dataset, written anew whenever it is used again."""
 
 
 class ModalBackend:
@@ -117,7 +119,10 @@ class ModalBackend:
         with bundle(Path(reference)) as made:
             place = f"/data/uploads/{made.name}"
             file = f"{place}/{made.dataset.name}"
-            if not self.stores.exists(file):
+            if self.stores.exists(file):
+                # No recipe may name it yet, nor ever: who collects garbage goes by when it was last used.
+                self.stores.write_bytes(f"{place}/{_USED}", b"")
+            else:
                 self.stores.put(made.folder, place, force=True)
             return StagedDataset(file, made.digest)
 

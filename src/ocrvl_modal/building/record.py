@@ -15,6 +15,8 @@ from ocrvl_modal.pins import FrameworkWheel
 SCHEMA = 1
 MOST_KNOWN = 400
 
+_NOTED = {"path": str, "sha256": str, "size_bytes": int}
+
 
 @dataclass(frozen=True)
 class BuiltStep:
@@ -47,13 +49,12 @@ class BuildRecord:
     @classmethod
     def from_bytes(cls, data: bytes) -> BuildRecord | None:
         """Read a record; ``None`` for one that is damaged, or of another version of this package."""
+        from pydantic import TypeAdapter
+
         try:
-            content: dict[str, Any] = json.loads(data)
-            if content.pop("schema") != SCHEMA:
-                return None
-            steps = tuple(BuiltStep(**step) for step in content.pop("steps"))
-            return cls(steps=steps, known=tuple(content.pop("known")), **content)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            content = json.loads(data)
+            return TypeAdapter(cls).validate_python(content) if content["schema"] == SCHEMA else None
+        except (ValueError, KeyError, TypeError):
             return None
 
     def knowing(self, digests: Iterable[str]) -> BuildRecord:
@@ -120,7 +121,9 @@ class Records:
 
     def stored_wheel(self, wanted: FrameworkWheel) -> dict[str, Any] | None:
         """Return what this machine knows of a wheel in the store: its ``path``, ``sha256`` and ``size_bytes``."""
-        return self._wheels().get(_key(wanted))
+        known = self._wheels().get(_key(wanted))
+        is_sound = isinstance(known, dict) and all(isinstance(known.get(name), kind) for name, kind in _NOTED.items())
+        return known if is_sound else None
 
     def note_wheel(self, wanted: FrameworkWheel, wheel: Mapping[str, Any] | None) -> None:
         """Keep what the wheels store was found to have of a build; ``None`` where it has nothing."""

@@ -78,8 +78,7 @@ def _install_uv() -> str:
 
 
 def _proof(recipe: ImageRecipe) -> tuple[str, ...]:
-    versions = recipe.pinned() | ({FRAMEWORK: recipe.framework.version} if recipe.framework else {})
-    commands: tuple[str, ...] = (proof_command("python", recipe.imports, recipe.programs, versions),)
+    commands: tuple[str, ...] = (proof_command("python", recipe.imports, recipe.programs, recipe.pinned()),)
     if recipe.reader:
         commands += (proof_command(recipe.reader, recipe.reader_imports, (), recipe.pinned(recipe.reader)),)
     return commands

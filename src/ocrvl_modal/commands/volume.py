@@ -211,7 +211,8 @@ def du(
 @app.command()
 def gc(
     older_than: Annotated[
-        float, typer.Option("--older-than", metavar="DAYS", min=0, help="Keep what changed within so many days.")
+        float,
+        typer.Option("--older-than", metavar="DAYS", min=0, max=36500, help="Keep what changed within so many days."),
     ] = 7,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Complete checkpoints kept of each run that ended.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,

@@ -66,10 +66,11 @@ def fetch(
     from ocrvl_modal.output import Output
     from ocrvl_modal.report.words import duration, size
     from ocrvl_modal.wheels.fetching import WheelOrder, checked_digest, fetch_wheel
+    from ocrvl_modal.wheels.index import checked_index
 
     out = Output.of("wheel fetch", json=json, quiet=quiet)
     wanted = _wanted(image, version, cuda, python)
-    index = index_url or wanted.index_url
+    index = checked_index(index_url or wanted.index_url)
     digest = checked_digest(sha256)
     again = _again("fetch", wanted, index, digest, [] if output_dir == _FOLDER else ["--output-dir", str(output_dir)])
     order = WheelOrder(wanted, output_dir, index, again, digest, connections, force)
@@ -266,7 +267,9 @@ def _send(out: Output, stores: Stores, local: LocalWheel) -> dict[str, Any]:
 def _fetch_there(
     out: Output, place: Backend, wanted: FrameworkWheel, index_url: str | None, sha256: str | None, connections: int
 ) -> dict[str, Any]:
-    index = index_url or wanted.index_url
+    from ocrvl_modal.wheels.index import checked_index
+
+    index = checked_index(index_url or wanted.index_url)
     request = {
         "version": wanted.version,
         "cuda": wanted.cuda,

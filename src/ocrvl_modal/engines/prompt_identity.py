@@ -102,11 +102,13 @@ def _named_tokens(config: dict[str, Any]) -> dict[str, str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise not_found(f"there is no {path}", _OWN_FILES.format(path.name)) from error
     except ValueError as error:
         raise usage_error(f"{path} is not JSON: {error}", _OWN_FILES.format(path.name)) from error
+    if not isinstance(content, dict):
+        raise usage_error(f"{path} holds no JSON object", _OWN_FILES.format(path.name))
     return content
 
 

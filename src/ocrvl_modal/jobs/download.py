@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import shlex
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ocrvl_modal import files
 from ocrvl_modal.errors import OcrvlError, not_found
 from ocrvl_modal.fetched_models import COMPLETE, FetchedModel, parse_complete, problem_with_folder, read_complete
-from ocrvl_modal.jobs.fetching.hub import Repository
+from ocrvl_modal.jobs.fetching.hub import Repository, is_repository
 from ocrvl_modal.jobs.fetching.repository import Arrived, alone_with, fetch
 from ocrvl_modal.jobs.progress import report_progress
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, find_member, get_member
@@ -29,7 +29,6 @@ _NOT_WANTED = (
     *("*.gguf", "*.onnx", "*.onnx_data", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.pdiparams"),
     *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp4", "*.pdf"),
 )
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class DownloadRequest(BaseModel):
@@ -58,11 +57,6 @@ class DownloadResult(BaseModel):
     repository: str | None = None
     revision: str | None = None
     commit: str | None = None
-
-
-def is_repository(name: str) -> bool:
-    """Say whether ``name`` has the form of a hub's repository, ``owner/name``."""
-    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name
 
 
 def folder_name(name: str) -> str:
@@ -162,7 +156,7 @@ def _make(folder: Path) -> None:
 
 
 def _repository(asked: DownloadRequest, member: FamilyMember | None) -> Repository:
-    revision = f" --revision {asked.revision}" if asked.revision != "main" else ""
+    revision = f" --revision {shlex.quote(asked.revision)}" if asked.revision != "main" else ""
     return Repository(
         kind="model",
         name=str(member.repository) if member else asked.model,

@@ -53,7 +53,7 @@ class DownloadDatasetRequest(BaseModel):
     @property
     def command(self) -> str:
         """The command that goes on after a break."""
-        options = f" --revision {self.revision}" if self.revision != "main" else ""
+        options = f" --revision {shlex.quote(self.revision)}" if self.revision != "main" else ""
         options += "" if self.images else " --no-images"
         return f"ocrvl download dataset {shlex.quote(self.shown_source)} --name {self.name}{options}"
 
@@ -112,9 +112,12 @@ def _is_here(folder: Path, asked: DownloadDatasetRequest) -> bool:
 
 
 def _origin_of(folder: Path) -> dict[str, Any]:
-    marker = folder / MARKER
-    origin: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
-    return origin
+    """Return what the marker of a dataset says; nothing where it is damaged, or there is none."""
+    try:
+        origin = json.loads((folder / MARKER).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return origin if isinstance(origin, dict) else {}
 
 
 def _rows_in(folder: Path) -> list[str]:

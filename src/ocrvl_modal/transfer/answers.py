@@ -11,7 +11,9 @@ from ocrvl_modal.transfer.source import Source
 
 _OK, _PARTIAL, _NO_SUCH_RANGE = 200, 206, 416
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)$")
+# No number that a file system could not take for a size.
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)$", re.ASCII)
+_LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 
 
 class Broken(Exception):
@@ -52,10 +54,13 @@ def offer_of(status: int, headers: Mapping[str, str], source: Source) -> Offer:
     matched = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
     if status == _PARTIAL and matched and matched[1]:
         size = None if matched[3] == "*" else int(matched[3])
-        offer = Offer(size, etag, modified, int(matched[1]), int(matched[2]) + 1, in_ranges=True)
+        start, end = int(matched[1]), int(matched[2]) + 1
+        if not start < end <= (end if size is None else size):
+            raise Broken(f"{source.shown} answers with a range that cannot be: {matched[0]}")
+        offer = Offer(size, etag, modified, start, end, in_ranges=True)
     elif status == _OK:
         length = headers.get("Content-Length", "")
-        size = int(length) if length.isdecimal() else None
+        size = int(length) if _LENGTH.fullmatch(length) else None
         offer = Offer(size, etag, modified, 0, size, in_ranges=False)
     elif status == _NO_SUCH_RANGE:
         raise Changed
@@ -95,5 +100,5 @@ def _seconds_of(retry_after: str | None) -> float:
         return 0.0
     try:
         return float(Retry().parse_retry_after(retry_after))
-    except (InvalidHeader, OverflowError):
+    except (InvalidHeader, OverflowError, ValueError):
         return 0.0

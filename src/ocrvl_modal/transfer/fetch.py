@@ -44,7 +44,7 @@ def fetch_file(
 
     It arrives in ``<destination>.part``, beside a journal: called again after any kind of end, only what is missing
     travels. Its SHA-256 is computed on the way, and compared where the source has one. Raises :class:`OcrvlError`; the
-    part stays, unless its digest is wrong or ``approve`` raises one.
+    part stays, unless its digest is wrong or ``approve`` raises :class:`WrongContent`.
     """
     if not 1 <= connections <= MOST_CONNECTIONS:
         raise usage_error(f"{connections} connections", f"ask for 1 to {MOST_CONNECTIONS}")
@@ -160,7 +160,7 @@ class _Fetch:
         fetched = Fetched(size, digest, self._received, etag)
         try:
             self._approve(part_of(self._destination), fetched)
-        except OcrvlError:
+        except WrongContent:
             discard_part(self._destination)
             raise
         part_of(self._destination).replace(self._destination)

@@ -62,13 +62,13 @@ class Journal:
         journal = cls(path)
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
-            identity = Identity(**noted["identity"])
+            identity = _checked_identity(Identity(**noted["identity"]))
             flushed = _checked(noted["flushed"], identity.size_bytes)
             written = _checked(noted["written"], identity.size_bytes)
-            boot = noted["boot"]
+            schema, boot = noted["schema"], noted["boot"]
         except (OSError, ValueError, TypeError, KeyError):
             return journal
-        if noted["schema"] != _SCHEMA or part_bytes != identity.size_bytes:
+        if schema != _SCHEMA or part_bytes != identity.size_bytes:
             return journal
         same_start = bool(boot) and boot == journal._boot
         journal.identity, journal.flushed = identity, flushed
@@ -106,6 +106,15 @@ class Journal:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _checked_identity(identity: Identity) -> Identity:
+    """Return a noted identity; raise ``ValueError`` for one that none of ours has written."""
+    optional = (identity.etag, identity.modified, identity.sha256)
+    texts = (identity.url, *(text for text in optional if text is not None))
+    if not all(isinstance(text, str) for text in texts) or type(identity.size_bytes) is not int:
+        raise ValueError(f"{identity} makes no sense")
+    return identity
 
 
 def _checked(ranges: list[tuple[int, int]], size: int) -> Ranges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -53,11 +54,15 @@ class Stream:
         self._ended = False
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the body; raise :class:`Broken` where it ends too early."""
+        """Yield the body; raise :class:`Broken` where it is not as long as the answer says."""
+        missing = self._promised()
         with told_apart(self._source):
             while True:
                 asked, began = self._pace.block_bytes, time.monotonic()
                 block = self._response.read(asked)
+                missing -= len(block)
+                if missing < 0 or (missing and not block and self.offer.in_ranges):
+                    raise Broken(f"{self._source.shown} answers with more or less than the range that it names")
                 if not block:
                     break
                 self._pace.note(asked, len(block), time.monotonic() - began)
@@ -65,6 +70,11 @@ class Stream:
         # A body that was read to its end leaves its connection for the next request.
         self._response.release_conn()
         self._ended = True
+
+    def _promised(self) -> float:
+        """Return how many bytes the answer says that it has; the library sees to those of a whole file."""
+        in_ranges, start, end = self.offer.in_ranges, self.offer.start, self.offer.end
+        return end - start if in_ranges and end is not None else math.inf
 
     def close(self) -> None:
         """Drop the connection, unless the body was read to its end."""
@@ -132,7 +142,11 @@ class Server:
 
     def open_whole(self) -> Stream:
         """Ask for the whole file."""
-        return self._stream({})
+        stream = self._stream({})
+        if stream.offer.in_ranges:
+            stream.close()
+            raise Broken(f"{self._source.shown} answers with a range when asked for the whole")
+        return stream
 
     def _stream(self, wanted: Mapping[str, str]) -> Stream:
         response = self._ask(wanted)
@@ -153,35 +167,50 @@ class Server:
         return response
 
     def _request(self, url: str, wanted: Mapping[str, str]) -> BaseHTTPResponse:
-        from urllib3 import Retry, Timeout
+        """Ask at an address, and where it leads to."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._request_once(url, wanted)
+            location = response.get_redirect_location()
+            if not location:
+                break
+            response.close()
+            url = self._led_to(url, location)
+        else:
+            raise OcrvlError(f"{self._source.shown} leads in a circle: too many redirects", "name another server")
+        if response.status in (200, 206):
+            self._location = url
+        return response
+
+    def _request_once(self, url: str, wanted: Mapping[str, str]) -> BaseHTTPResponse:
+        from urllib3 import Timeout
 
         own = own_headers(self._source) if _origin(url) == _origin(self._source.url) else {}
         with told_apart(self._source):
-            response = self._manager(url).request(
+            # What passes is tried again by whoever reads, who knows how much has arrived.
+            return self._manager(url).request(
                 "GET",
                 _address(url),
                 headers={"User-Agent": f"ocrvl/{__version__}", "Accept-Encoding": "identity", **own, **wanted},
                 preload_content=False,
                 decode_content=False,
                 timeout=Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_TIMEOUT_S),
-                # All but redirects is tried again by whoever reads, who knows how much has arrived.
-                retries=Retry(
-                    total=_MOST_REDIRECTS,
-                    connect=False,
-                    read=False,
-                    status=0,
-                    other=0,
-                    respect_retry_after_header=False,
-                    remove_headers_on_redirect=[*own, "Cookie"],
-                ),
+                redirect=False,
+                retries=False,
             )
-        arrived = _end_of_redirects(url, response)
-        if url.startswith("https:") and not arrived.startswith("https:"):
-            response.close()
-            raise OcrvlError(f"{self._source.shown} leads from https to plain http", "name another server")
-        if response.status in (200, 206):
-            self._location = arrived
-        return response
+
+    def _led_to(self, url: str, location: str) -> str:
+        """Return the address that a redirect names; raise an error for one that must not be followed."""
+        shown = self._source.shown
+        try:
+            target = urljoin(url, location)
+            scheme = urlsplit(target).scheme
+        except ValueError as error:
+            raise OcrvlError(f"{shown} leads to what is no address: {error}", "name another server") from error
+        if scheme not in ("http", "https"):
+            raise OcrvlError(f"{shown} leads to another kind of server: {scheme}", "name another server")
+        if url.startswith("https:") and scheme != "https":
+            raise OcrvlError(f"{shown} leads from https to plain http", "name another server")
+        return target
 
     def _manager(self, url: str) -> PoolManager:
         """Return what keeps the connections to this address: through a proxy, where the environment names one."""
@@ -212,14 +241,12 @@ def own_headers(source: Source) -> dict[str, str]:
 @contextmanager
 def told_apart(source: Source) -> Iterator[None]:
     """Turn what the library raises into :class:`Broken` for what passes, and an error in words for what does not."""
-    from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, SSLError
+    from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 
     try:
         yield
     except LocationValueError as error:
         raise usage_error(f"'{source.shown}' is no address of a server", "write it as https://HOST/PATH") from error
-    except MaxRetryError as error:
-        raise OcrvlError(f"{source.shown} leads in a circle: {error.reason}", "name another server") from error
     except (HTTPError, OSError) as error:
         if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise OcrvlError(
@@ -233,12 +260,6 @@ def _why(error: Exception) -> str:
     """Return what went wrong, without the description of the library's objects."""
     text = first_line(error)
     return text.rpartition("): ")[2] or text
-
-
-def _end_of_redirects(url: str, response: BaseHTTPResponse) -> str:
-    for step in response.retries.history if response.retries else ():
-        url = urljoin(url, step.redirect_location or "")
-    return url
 
 
 def _address(url: str) -> str:

@@ -14,7 +14,7 @@ OnBytes = Callable[[int, int], None]
 """Called now and then with the bytes that are here and those of the whole file; 0 for a size that nobody knows."""
 
 Approve = Callable[[Path, "Fetched"], None]
-"""Called with a file that has arrived whole, before it gets its name; what it raises, it raises of a bad file."""
+"""Called with a file that has arrived whole, before it gets its name; of a bad file it raises :class:`WrongContent`."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 

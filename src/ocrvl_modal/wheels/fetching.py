@@ -69,7 +69,9 @@ def fetch_wheel(order: WheelOrder, on_bytes: OnBytes) -> FetchedWheel:
         entry = _adopt(order, path, listed, sha256)
         return FetchedWheel(path, entry, False, 0, time.monotonic() - began)
     fetched = _fetch(order, listed, sha256, entry, on_bytes)
-    entry = read_manifest(order.folder)[listed.file_name]
+    # Its new name has touched it; what was verified is still what is there.
+    entry = read_manifest(order.folder)[listed.file_name].verified_now()
+    record(order.folder, listed.file_name, entry)
     return FetchedWheel(path, entry, True, fetched.received_bytes, time.monotonic() - began)
 
 
@@ -150,7 +152,7 @@ def _fetch(order: WheelOrder, listed: Listed, sha256: str | None, entry: Entry |
     def approve(part: Path, fetched: Fetched) -> None:
         problem = problem_of_wheel(part, listed.file_name)
         if problem:
-            raise OcrvlError(
+            raise WrongContent(
                 f"{without_secrets(listed.url)} came whole, and {problem}",
                 "what came is removed; --index-url URL names another index",
             )

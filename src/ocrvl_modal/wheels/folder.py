@@ -33,8 +33,14 @@ class LocalWheel:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the file is as it was when it was verified, as far as its size and its time of change tell."""
-        return not self.problem and self.path.stat().st_mtime <= self._recorded.verified_s
+        """Whether the file is as it was when it was verified, as far as its size and its times of change tell.
+
+        One that came here later may have any old time of its content, but none of its own.
+        """
+        if self.problem:
+            return False
+        found = self.path.stat()
+        return max(found.st_mtime, found.st_ctime) <= self._recorded.verified_s
 
     @property
     def sha256(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
@@ -14,7 +15,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ocrvl_modal.errors import OcrvlError, not_found
+from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.pins import FRAMEWORK, FrameworkWheel
 from ocrvl_modal.transfer import Page, Source, read_page, without_secrets
 from ocrvl_modal.wheels.names import is_build_of, pythons_of, version_of
@@ -59,6 +60,18 @@ def _with_credentials(url: str, page_url: str) -> str:
     return file._replace(netloc=page.netloc).geturl() if same else url
 
 
+def checked_index(url: str) -> str:
+    """Return the address of a package index; raise a usage error for what is none."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise usage_error(f"'{url}' is no address of a package index", "write it as https://HOST/PATH")
+    return url
+
+
 def project_page(index_url: str) -> str:
     """Return the address of the framework's page in an index."""
     parts = urlsplit(index_url)
@@ -88,13 +101,13 @@ def _files_of_json(page: Page) -> list[Listed]:
 
 
 def _listed(base: str, file: dict[str, Any]) -> Listed:
-    size = file.get("size")
+    size, requires_python = file.get("size"), file.get("requires-python")
     return Listed(
         file_name=str(file["filename"]),
         url=urljoin(base, str(file["url"])),
         sha256=_digest(str(file.get("hashes", {}).get("sha256", ""))),
         size_bytes=size if isinstance(size, int) else None,
-        requires_python=file.get("requires-python"),
+        requires_python=requires_python if isinstance(requires_python, str) else None,
         is_yanked=bool(file.get("yanked", False)),
     )
 
@@ -114,19 +127,24 @@ class _Links(HTMLParser):
         if not address:
             return
         if tag == "base":
-            self._base = urljoin(self._base, address)
+            with suppress(ValueError):
+                self._base = urljoin(self._base, address)
         elif tag == "a":
-            url, fragment = urldefrag(urljoin(self._base, address))
-            kind, _, value = fragment.partition("=")
-            self.files.append(
-                Listed(
-                    file_name=unquote(urlsplit(url).path).rpartition("/")[2],
-                    url=url,
-                    sha256=_digest(value.partition("&")[0]) if kind == "sha256" else None,
-                    requires_python=given.get("data-requires-python"),
-                    is_yanked="data-yanked" in given,
-                )
-            )
+            # A link that leads nowhere hides none of the others.
+            with suppress(ValueError):
+                self.files.append(_listed_by_link(urljoin(self._base, address), given))
+
+
+def _listed_by_link(address: str, given: Mapping[str, str | None]) -> Listed:
+    url, fragment = urldefrag(address)
+    kind, _, value = fragment.partition("=")
+    return Listed(
+        file_name=unquote(urlsplit(url).path).rpartition("/")[2],
+        url=url,
+        sha256=_digest(value.partition("&")[0]) if kind == "sha256" else None,
+        requires_python=given.get("data-requires-python"),
+        is_yanked="data-yanked" in given,
+    )
 
 
 def _digest(text: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from ocrvl_modal.errors import OcrvlError
 
 MANIFEST = "wheels.lock.json"
 _SCHEMA = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
 
 
 def _require_sound(name: str, entry: Entry) -> None:
-    if "/" in name or not isinstance(entry.size_bytes, int) or len(entry.sha256) != 64:
+    texts = (entry.name, entry.version, entry.cuda, entry.python, entry.sha256, entry.source, entry.verified_at)
+    is_typed = type(entry.size_bytes) is int and all(isinstance(text, str) for text in texts)
+    if "/" in name or not is_typed or entry.size_bytes < 0 or not _SHA256.fullmatch(entry.sha256):
         raise ValueError(f"the entry of {name} makes no sense")
     entry.verified_s  # noqa: B018 - raises where it is no date
 

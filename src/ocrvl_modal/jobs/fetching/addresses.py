@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,13 +11,13 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from ocrvl_modal.data.known import KNOWN_DATASETS
 from ocrvl_modal.errors import did_you_mean, usage_error
+from ocrvl_modal.jobs.fetching.hub import is_repository
 
 WEB_SCHEMES = ("http", "https")
 OBJECT_SCHEMES = ("s3", "gs", "az", "file")
 """Object stores; ``file`` is a folder of this machine that stands for one, such as a mounted bucket."""
 
 _SAYING_LITTLE = {"train", "validation", "test", "data"}
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ def parse_source(text: str) -> DatasetSource:
     """
     if text in KNOWN_DATASETS:
         return DatasetSource("web", text, files=KNOWN_DATASETS[text])
-    scheme = urlsplit(text).scheme.lower() if "://" in text else ""
+    scheme = _scheme_of(text)
     if scheme == "hf" or not scheme:
         repository = text.removeprefix("hf://").removeprefix("datasets/")
-        if _REPOSITORY.fullmatch(repository) and ".." not in repository:
+        if is_repository(repository):
             return DatasetSource("hub", repository.rpartition("/")[2], repository=repository)
     if scheme in WEB_SCHEMES:
         return _of_web(text)
@@ -61,6 +60,14 @@ def parse_source(text: str) -> DatasetSource:
         f"{did_you_mean(text, KNOWN_DATASETS)}; or OWNER/NAME of a hub, or https://…, s3://…, gs://…, az://…;"
         " a file of this machine: ocrvl volume put",
     )
+
+
+def _scheme_of(text: str) -> str:
+    """Return the scheme of an address, nothing for what has none; raise a usage error for no whole address."""
+    try:
+        return urlsplit(text).scheme.lower() if "://" in text else ""
+    except ValueError as error:
+        raise usage_error(f"'{text}' is no address: {error}", "write it as https://HOST/PATH") from error
 
 
 def _of_web(text: str) -> DatasetSource:

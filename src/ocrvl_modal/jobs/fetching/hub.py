@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ LARGE_BYTES = 32 << 20
 """A file over this is fetched in pieces, so that a broken line does not cost all of it."""
 
 _ANSWER_TIMEOUT_S = 20.0
+_REPOSITORY = re.compile(r"\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
+_LONGEST_NAME = 96
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class Listing:
     def size_bytes(self) -> int:
         """The bytes of all wanted files."""
         return sum(file.size_bytes for file in self.files.values())
+
+
+def is_repository(name: str) -> bool:
+    """Say whether ``name`` has the form that the hub gives its repositories, ``owner/name``."""
+    odd = len(name) > _LONGEST_NAME or ".." in name or "--" in name
+    return bool(_REPOSITORY.fullmatch(name)) and not odd
 
 
 def list_files(repository: Repository) -> Listing:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ocrvl_modal._version import __version__
@@ -20,6 +20,7 @@ LARGEST_BYTES = 64 << 20
 """An image over this is not fetched."""
 
 _TRIES = 4
+_MOST_REDIRECTS = 5
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
@@ -81,7 +82,7 @@ class Web:
             self._unanswered[host] = 0 if answered else self._unanswered[host] + 1
 
     def _get_once(self, address: str) -> bytes:
-        from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError
+        from urllib3.exceptions import HTTPError
 
         try:
             response = self._open(address)
@@ -90,7 +91,7 @@ class Web:
                 return _read(response)
             finally:
                 _let_go(response)
-        except (LocationValueError, MaxRetryError) as error:
+        except ValueError as error:
             raise NotHad(
                 "bad_address", f"the address, or one that it leads to, cannot be fetched: {_why(error)}"
             ) from error
@@ -98,24 +99,33 @@ class Web:
             raise _Passing("unreachable", _why(error)) from error
 
     def _open(self, address: str) -> BaseHTTPResponse:
-        from urllib3 import Retry, Timeout
+        """Ask for a file, and follow where the answers lead; each is closed before the next is asked for."""
+        from urllib3 import Timeout
 
-        return self._pool(address).request(
-            "GET",
-            address,
-            headers={"User-Agent": f"ocrvl/{__version__}", "Accept-Encoding": "identity"},
-            preload_content=False,
-            decode_content=False,
-            timeout=Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_TIMEOUT_S),
-            retries=Retry(total=5, connect=False, read=False, other=False, status=0, respect_retry_after_header=False),
-        )
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._pool(address).request(
+                "GET",
+                address,
+                headers={"User-Agent": f"ocrvl/{__version__}", "Accept-Encoding": "identity"},
+                preload_content=False,
+                decode_content=False,
+                timeout=Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_TIMEOUT_S),
+                redirect=False,
+                retries=False,
+            )
+            location = response.get_redirect_location()
+            if not location:
+                return response
+            response.close()
+            address = urljoin(address, location)
+        raise NotHad("bad_address", "the address leads in a circle")
 
     def _refuse(self, status: int, headers: Mapping[str, str]) -> None:
         if status == 200:
             return
         if status in _PASSING:
             after = headers.get("Retry-After", "")
-            raise _Passing(f"http_{status}", f"the server answers {status}", float(after) if after.isdigit() else 0.0)
+            raise _Passing(f"http_{status}", f"the server answers {status}", float(after) if after.isdecimal() else 0.0)
         raise NotHad(f"http_{status}", f"the server answers {status}")
 
     def _pool(self, address: str) -> PoolManager:

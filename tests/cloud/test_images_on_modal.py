@@ -144,6 +144,17 @@ def test_a_wheel_of_this_machine_goes_to_the_store_once_and_is_mounted_for_its_l
     assert other("image", "build", ERNIEKIT, "--json").data["images"][0]["rebuilt"] == []
 
 
+def test_a_wheel_here_that_is_another_than_the_stored_one_stops_the_build(cloud: Cloud) -> None:
+    stored = make_wheel(cloud.shell.cwd / "wheels")
+    cloud("wheel", "push", "--image", ERNIEKIT)
+    (cloud.shell.cwd / "wheels").rename(cloud.shell.cwd / "wheels-of-then")
+    here = make_wheel(cloud.shell.cwd / "wheels", "another")
+    assert here != stored
+    said = cloud("image", "build", ERNIEKIT, code=1)
+    assert f"ocrvl volume rm /wheels/{stored}" in said.err
+    assert not image_events(cloud)
+
+
 def test_a_wheel_that_comes_to_the_store_after_a_build_from_the_index_is_told(cloud: Cloud) -> None:
     cloud("image", "build", ERNIEKIT, "--json")
     assert "--index https://www.paddlepaddle.org.cn/packages/stable/cu126/" in commands(image_events(cloud))

@@ -10,7 +10,7 @@ import pytest
 from cloud.conftest import Cloud
 from conftest import Shell
 from ocrvl_modal.backends.store_folder import FolderStores
-from ocrvl_modal.backends.wheel_store import find_stored
+from ocrvl_modal.backends.wheel_store import find_stored, list_stored
 from ocrvl_modal.places import Places
 from transfer.server import Site, serve
 from wheels.making import WANTED, host_index, make_wheel, sha256_of
@@ -110,3 +110,19 @@ def test_the_local_store_takes_wheels_in_both_ways(bare_shell: Shell, site: Site
     assert [line.split()[0] for line in listed if "verified" in line] == [f"wheels/{NAME}"]
     assert [line.split()[0] for line in listed if "in the store" in line] == [NAME]
     assert "--index-url and --sha256 are for --remote" in bare_shell("wheel", "push", "--sha256", SHA256, code=2).err
+
+
+def test_another_content_under_the_name_of_a_stored_wheel_is_refused(bare_shell: Shell, site: Site) -> None:
+    bare_shell("wheel", "push", "--remote", "--index-url", host_index(site, {NAME: WHEEL}))
+    other = make_wheel(50_000)
+    assert sha256_of(other) != SHA256
+    index = host_index(site, {NAME: other})
+    remote = bare_shell("wheel", "push", "--remote", "--index-url", index, "--sha256", sha256_of(other), code=1)
+    assert f"ocrvl volume rm /wheels/{SHA256}" in remote.err
+    bare_shell("wheel", "fetch", "--index-url", index)
+    refused = bare_shell("wheel", "push", code=1)
+    assert SHA256 in refused.err
+    assert sha256_of(other) in refused.err
+    assert [wheel.sha256 for wheel in list_stored(FolderStores(Places.under(bare_shell.home)))] == [SHA256]
+    bare_shell("volume", "rm", f"/wheels/{SHA256}", "--yes")
+    assert "sent" in bare_shell("wheel", "push").out

@@ -26,7 +26,7 @@ from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.pins import FrameworkWheel
 from ocrvl_modal.settings import home
 from ocrvl_modal.wheels.folder import WHEELS_FOLDER, find_local
-from ocrvl_modal.wheels.stored import StoredWheel
+from ocrvl_modal.wheels.stored import StoredWheel, require_no_other
 
 if TYPE_CHECKING:
     import modal
@@ -65,7 +65,10 @@ class ImageBuilds:
         if wanted is None:
             return recipe
         stored = self._stored(wanted)
-        if stored is None and (local := find_local(WHEELS_FOLDER, wanted)):
+        local = find_local(WHEELS_FOLDER, wanted)
+        if stored is not None and local is not None:
+            require_no_other([stored], local.file_name, local.cuda, local.sha256)
+        if stored is None and local is not None:
             say(f"{wanted.file_name} goes to the wheels store first, once")
             stored = push(self._stores, local)
             self._note(wanted, stored)

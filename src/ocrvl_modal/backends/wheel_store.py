@@ -6,7 +6,15 @@ from ocrvl_modal.backends.base import Stores
 from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.pins import FrameworkWheel
 from ocrvl_modal.wheels.folder import LocalWheel
-from ocrvl_modal.wheels.stored import STORE, StoredWheel, note_of, place_of_note, place_of_wheel, wheels_among
+from ocrvl_modal.wheels.stored import (
+    STORE,
+    StoredWheel,
+    note_of,
+    place_of_note,
+    place_of_wheel,
+    require_no_other,
+    wheels_among,
+)
 
 
 def list_stored(stores: Stores) -> list[StoredWheel]:
@@ -20,9 +28,11 @@ def find_stored(stores: Stores, wanted: FrameworkWheel) -> StoredWheel | None:
 
 
 def find_same(stores: Stores, local: LocalWheel) -> StoredWheel | None:
-    """Return the very wheel of this machine where the store has it, whole."""
+    """Return the very wheel of this machine where the store has it, whole; raise where it has another in its place."""
     place = place_of_wheel(local.sha256, local.file_name)
-    there = next((wheel for wheel in list_stored(stores) if wheel.place == place), None)
+    stored = list_stored(stores)
+    require_no_other(stored, local.file_name, local.cuda, local.sha256)
+    there = next((wheel for wheel in stored if wheel.place == place), None)
     return there if there and (there.size_bytes, there.cuda) == (local.size_bytes, local.cuda) else None
 
 

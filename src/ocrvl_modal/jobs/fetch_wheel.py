@@ -13,7 +13,15 @@ from ocrvl_modal.jobs.progress import in_bytes, report_progress
 from ocrvl_modal.pins import FrameworkWheel
 from ocrvl_modal.places import Places
 from ocrvl_modal.wheels.fetching import FetchedWheel, WheelOrder, fetch_wheel
-from ocrvl_modal.wheels.stored import STORE, StoredWheel, note_of, place_of_note, place_of_wheel, wheels_among
+from ocrvl_modal.wheels.stored import (
+    STORE,
+    StoredWheel,
+    note_of,
+    place_of_note,
+    place_of_wheel,
+    require_no_other,
+    wheels_among,
+)
 
 _ARRIVING = ".arriving"
 """Where wheels lie in the store until they are whole: what is cut off here is gone on with by the next call."""
@@ -75,10 +83,11 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _there_already(asked: FetchWheelRequest) -> StoredWheel | None:
-    for wheel in wheels_among(_files_of(asked.places.wheels)):
-        if wheel.is_build_of(asked.wanted) and asked.sha256 in (None, wheel.sha256):
-            return wheel
-    return None
+    stored = wheels_among(_files_of(asked.places.wheels))
+    there = next((wheel for wheel in stored if wheel.is_build_of(asked.wanted)), None)
+    if there is not None and asked.sha256 is not None:
+        require_no_other([there], there.file_name, there.cuda, asked.sha256)
+    return there
 
 
 def _files_of(store: Path) -> list[tuple[str, int]]:

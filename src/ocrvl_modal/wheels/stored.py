@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.pins import FrameworkWheel
 from ocrvl_modal.wheels.manifest import Entry
 from ocrvl_modal.wheels.names import is_build_of
@@ -60,6 +61,16 @@ def wheels_among(found: Iterable[tuple[str, int]]) -> list[StoredWheel]:
         if (matched := _WHEEL.fullmatch(place)) and matched[1] in cudas
     ]
     return sorted(wheels, key=lambda wheel: (wheel.file_name, wheel.cuda))
+
+
+def require_no_other(stored: Iterable[StoredWheel], file_name: str, cuda: str, sha256: str) -> None:
+    """Raise where the store has this build with another content: the first truth stays until somebody removes it."""
+    for wheel in stored:
+        if (wheel.file_name, wheel.cuda) == (file_name, cuda) and wheel.sha256 != sha256:
+            raise OcrvlError(
+                f"the wheels store has {file_name} for {cuda} with the sha256 {wheel.sha256}, and here it is {sha256}",
+                f"where you trust the new one: ocrvl volume rm {STORE}/{wheel.sha256}, then again",
+            )
 
 
 def is_digest(text: str) -> bool:

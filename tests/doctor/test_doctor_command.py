@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import Shell
-from ocrvl_modal.backends.machine import MACHINE_CHECKS, judge_disk
+from ocrvl_modal.upkeep.machine import MACHINE_CHECKS, judge_disk
 
 GIB = 1 << 30
 NOBODY = "http://127.0.0.1:9"

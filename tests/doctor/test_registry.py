@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from conftest import Shell
-from ocrvl_modal.backends.examination import START, Asked, chosen_images
-from ocrvl_modal.backends.machine import MACHINE_CHECKS
 from ocrvl_modal.doctor.registry import CHECKS, ENVIRONMENTS, Check, select, why_not
 from ocrvl_modal.doctor.subject import MACHINE, Subject
 from ocrvl_modal.engines import ENGINE_NAMES
@@ -19,6 +17,8 @@ from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.image import IMAGES
 from ocrvl_modal.pins import FRAMEWORK_WHEELS
 from ocrvl_modal.places import Places
+from ocrvl_modal.upkeep.examination import START, Asked, chosen_images
+from ocrvl_modal.upkeep.machine import MACHINE_CHECKS
 
 DOCS = Path(__file__).parents[2] / "docs" / "doctor.md"
 # All that the issue names.

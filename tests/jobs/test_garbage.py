@@ -13,11 +13,11 @@ import pytest
 
 from jobs.standin import House
 from ocrvl_modal import locks
-from ocrvl_modal.backends.collecting import Garbage, find_garbage, remove_garbage, usage_below
-from ocrvl_modal.backends.garbage import Wanted
 from ocrvl_modal.pins import FRAMEWORK_WHEELS
 from ocrvl_modal.runs.checkpoints import mark_complete
 from ocrvl_modal.runs.layout import RunLayout
+from ocrvl_modal.upkeep.collecting import Garbage, find_garbage, remove_garbage, usage_below
+from ocrvl_modal.upkeep.garbage import Wanted
 
 ALL = Wanted(older_than=timedelta(), keep=1)
 DIGEST = "ab" * 32

@@ -52,6 +52,7 @@ FLOORS = {
     "building": PLACEMENT,
     "container": PLACEMENT,
     "image": PLACEMENT,
+    "upkeep": PLACEMENT,
     "volumes": PLACEMENT,
     "output": CONVERSATION,
     "report": CONVERSATION,

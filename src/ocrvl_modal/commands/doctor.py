@@ -59,10 +59,10 @@ def doctor(
     """
     import time
 
-    from ocrvl_modal.backends.examination import Asked, chosen_images, examine_image, examine_machine
-    from ocrvl_modal.backends.machine import Machine
     from ocrvl_modal.errors import usage_error
     from ocrvl_modal.output import Output
+    from ocrvl_modal.upkeep.examination import Asked, chosen_images, examine_image, examine_machine
+    from ocrvl_modal.upkeep.machine import Machine
 
     out = Output.of("doctor", json=json, quiet=quiet)
     goes_to_modal = remote or bool(image) or gpu is not None

@@ -58,11 +58,11 @@ def model(
       ocrvl download model me/receipts-tuned --revision v2 --secret huggingface
     """
     from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.backends.tokens import access
     from ocrvl_modal.jobs.download import folder_name
     from ocrvl_modal.models import find_member
     from ocrvl_modal.output import Output
     from ocrvl_modal.report.words import size
+    from ocrvl_modal.upkeep.tokens import access
 
     out = Output.of("download model", json=json, quiet=quiet)
     folder_name(name)
@@ -125,11 +125,11 @@ def dataset(
     """
     from ocrvl_modal.backends import open_by_flag
     from ocrvl_modal.backends.checking import Demands, check_datasets
-    from ocrvl_modal.backends.tokens import access_to_dataset
     from ocrvl_modal.jobs.fetching.addresses import parse_source
     from ocrvl_modal.models import get_member
     from ocrvl_modal.output import Output
     from ocrvl_modal.recipes import check_name, recipe_from
+    from ocrvl_modal.upkeep.tokens import access_to_dataset
 
     out = Output.of("download dataset", json=json, quiet=quiet)
     found = parse_source(source)

@@ -124,9 +124,9 @@ def check(
     """
     import time
 
-    from ocrvl_modal.backends.examination import Asked, chosen_images, examine_image
-    from ocrvl_modal.backends.machine import Machine
     from ocrvl_modal.output import Output
+    from ocrvl_modal.upkeep.examination import Asked, chosen_images, examine_image
+    from ocrvl_modal.upkeep.machine import Machine
 
     out = Output.of("image check", json=json, quiet=quiet)
     asked = Asked.of_an_image(checks or (), quick=quick, gpu=gpu)

@@ -12,7 +12,7 @@ from ocrvl_modal.errors import ExitCode, usage_error
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ocrvl_modal.backends.secret_checks import SecretCheck
+    from ocrvl_modal.upkeep.secret_checks import SecretCheck
 
 app = typer.Typer(no_args_is_help=True, help="Look whether secrets are there; no value is ever shown.")
 
@@ -43,10 +43,10 @@ def check(
       ocrvl secret check --recipe text-lora
     """
     from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.backends.secret_checks import check_secrets, secrets_of
     from ocrvl_modal.configs import find_recipe
     from ocrvl_modal.output import Output
     from ocrvl_modal.recipes import read_recipe_file, recipe_from
+    from ocrvl_modal.upkeep.secret_checks import check_secrets, secrets_of
 
     out = Output.of("secret check", json=json, quiet=quiet)
     wanted = secrets_of(recipe_from(read_recipe_file(find_recipe(recipe)))) if recipe else {}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ocrvl_modal.backends.base import StoreEntry
-    from ocrvl_modal.backends.probing import Probe
+    from ocrvl_modal.upkeep.probing import Probe
 
 app = typer.Typer(no_args_is_help=True, help="Look into the stores /data, /models, /outputs and /wheels.")
 
@@ -156,9 +156,9 @@ def check(backend: BackendOption = None, json: JsonOption = False, quiet: QuietO
       ocrvl volume check
     """
     from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.backends.probing import probe_stores
     from ocrvl_modal.errors import ExitCode
     from ocrvl_modal.output import Output
+    from ocrvl_modal.upkeep.probing import probe_stores
 
     out = Output.of("volume check", json=json, quiet=quiet)
     probes = probe_stores(open_by_flag(backend))
@@ -186,9 +186,9 @@ def du(
       ocrvl volume du /outputs/first
     """
     from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.backends.collecting import usage_below
     from ocrvl_modal.output import Output
     from ocrvl_modal.report.storage_table import price, sum_line, usage_table
+    from ocrvl_modal.upkeep.collecting import usage_below
 
     out = Output.of("volume du", json=json, quiet=quiet)
     chosen = open_by_flag(backend)
@@ -234,11 +234,11 @@ def gc(
     from datetime import timedelta
 
     from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.backends.collecting import find_garbage, remove_garbage
-    from ocrvl_modal.backends.garbage import Wanted
     from ocrvl_modal.output import Output, stderr_console
     from ocrvl_modal.report.storage_table import garbage_table, price, sum_line
     from ocrvl_modal.report.words import size
+    from ocrvl_modal.upkeep.collecting import find_garbage, remove_garbage
+    from ocrvl_modal.upkeep.garbage import Wanted
 
     out = Output.of("volume gc", json=json, quiet=quiet)
     chosen = open_by_flag(backend)

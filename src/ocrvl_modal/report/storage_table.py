@@ -6,9 +6,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ocrvl_modal.backends.collecting import Garbage, Usage
 from ocrvl_modal.report.words import ago, count, size
 from ocrvl_modal.storage import FREE_GIB, USD_PER_GIB_MONTH, monthly_usd
+from ocrvl_modal.upkeep.collecting import Garbage, Usage
 
 
 def price(size_bytes: int, *, costs: bool) -> dict[str, str]:

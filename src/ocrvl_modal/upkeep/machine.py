@@ -12,7 +12,6 @@ from types import MappingProxyType
 from ocrvl_modal import files
 from ocrvl_modal.backends.base import Backend
 from ocrvl_modal.backends.opening import open_backend
-from ocrvl_modal.backends.probing import probe_stores
 from ocrvl_modal.backends.wheel_store import list_stored
 from ocrvl_modal.doctor import packages, system
 from ocrvl_modal.doctor.findings import Finding, Result, failed, passed, skipped
@@ -23,6 +22,7 @@ from ocrvl_modal.places import Places
 from ocrvl_modal.plan import DatasetSize, make_plan
 from ocrvl_modal.recipes import recipe_from
 from ocrvl_modal.settings import BackendChoice, choose_backend, has_modal_token, home, settings_file
+from ocrvl_modal.upkeep.probing import probe_stores
 from ocrvl_modal.wheels.folder import WHEELS_FOLDER, list_local
 
 LONGEST_S = 90.0

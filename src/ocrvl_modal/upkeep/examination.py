@@ -8,7 +8,6 @@ from typing import Any
 
 from ocrvl_modal.backends.base import Backend, OnProgress
 from ocrvl_modal.backends.local import LocalBackend
-from ocrvl_modal.backends.machine import MACHINE_CHECKS, Machine, check_machine
 from ocrvl_modal.doctor.findings import Result, failed
 from ocrvl_modal.doctor.registry import CHECKS, get_check
 from ocrvl_modal.doctor.subject import MACHINE
@@ -17,6 +16,7 @@ from ocrvl_modal.image import IMAGES, get_image, training_image
 from ocrvl_modal.models import DEFAULT_MODEL, FAMILY, default_engine
 from ocrvl_modal.pins import ERNIE_COMMIT, PYTHON
 from ocrvl_modal.settings import BackendChoice, home
+from ocrvl_modal.upkeep.machine import MACHINE_CHECKS, Machine, check_machine
 
 START = "start"
 """The name under which an image tells that no container of it came to run any check."""

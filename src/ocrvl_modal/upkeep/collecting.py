@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ocrvl_modal.backends.base import Backend, OnProgress
-from ocrvl_modal.backends.garbage import FINDERS, Finder, Look, Wanted
 from ocrvl_modal.errors import OcrvlError, not_found
 from ocrvl_modal.places import STORE_NAMES
+from ocrvl_modal.upkeep.garbage import FINDERS, Finder, Look, Wanted
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ocrvl_modal.models import FAMILY_FILE
 
@@ -37,6 +37,13 @@ class FetchedModel(_Frozen):
     revision: str
     commit: str
     files: dict[str, FetchedFile]
+
+    @field_validator("files")
+    @classmethod
+    def _below_the_folder(cls, files: dict[str, FetchedFile]) -> dict[str, FetchedFile]:
+        if any(name.startswith("/") or ".." in name.split("/") for name in files):
+            raise ValueError("a file of a model lies in its folder")
+        return files
 
     def to_json(self) -> bytes:
         """Return the bytes of ``.complete``."""

@@ -55,6 +55,17 @@ CASES = {
     "unknown option": (("train", "--dat", "x"), 2, "--dat", "--help"),
     "unknown command": (("trian",), 2, "trian", "--help"),
     "modal": ((*TRAIN, "--backend", "modal"), 4, "no Modal token", "--backend local"),
+    "unknown image": (("image", "plan", "serve-vlm"), 2, "serve-vlm", "serve-vllm"),
+    "pin of nothing": (("image", "plan", "light", "--pin", "nump=1"), 2, "nump", "numpy"),
+    "building images here": (("image", "build", "light", "--backend", "local"), 2, "local", "--dockerfile"),
+    "unknown check": (("doctor", "prompd"), 2, "prompd", "prompt"),
+    "wheel for no image": (("wheel", "fetch", "--image", "light"), 2, "light", "train-"),
+    "index that is no address": (("wheel", "fetch", "--index-url", "here"), 2, "here", "https://"),
+    "missing wheel": (("wheel", "verify", "no.whl"), 5, "no.whl", ""),
+    "model that nobody has": (("model", "show", "1.7"), 5, "1.7", "tiny"),
+    "model that is not here": (("model", "verify", "1.6"), 5, "1.6", "ocrvl download model"),
+    "garbage of any age": (("volume", "gc", "--older-than", "inf", "--yes"), 2, "--older-than", "--help"),
+    "dataset from nowhere": (("download", "dataset", "http://[bad/x.jsonl"), 2, "[bad", ""),
     "resume from nothing": ((*TRAIN, "--resume-from", "nobody"), 5, "nobody", ""),
 }
 

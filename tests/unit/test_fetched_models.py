@@ -53,3 +53,10 @@ def test_a_folder_is_looked_at_as_it_lies(tmp_path: Path) -> None:
     assert problem_with_folder(tmp_path) is None
     (tmp_path / "config.json").unlink()
     assert problem_with_folder(tmp_path) == "config.json is missing"
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b"])
+def test_a_mark_that_leads_out_of_the_folder_cannot_be_read(name: str) -> None:
+    tampered = COMPLETE.replace(b'"config.json"', json.dumps(name).encode())
+    assert tampered != COMPLETE
+    assert parse_complete(tampered) is None

@@ -16,7 +16,7 @@ MIDDLE = ("--set", "schedule.max_steps=240", "--set", "checkpoint.save_steps=10"
 
 @pytest.mark.parametrize(
     "action",
-    ["preempt", "crash", *(pytest.param(rarer, marks=pytest.mark.slow) for rarer in ("oom", "internal", "timeout"))],
+    ["preempt", *(pytest.param(rarer, marks=pytest.mark.slow) for rarer in ("crash", "oom", "internal", "timeout"))],
 )
 def test_a_run_whose_container_dies_goes_on_by_itself_from_its_last_checkpoint(cloud: Cloud, action: str) -> None:
     cloud.train("hurt", *MIDDLE)
@@ -63,6 +63,7 @@ def test_a_run_that_has_used_up_its_retries_is_shown_as_interrupted_and_goes_on_
     assert cloud.steps("poor") == list(range(1, 241))
 
 
+@pytest.mark.slow
 def test_a_call_that_was_sent_twice_since_its_answer_was_lost_trains_once(cloud: Cloud) -> None:
     cloud.fake.faults({"on": "rpc", "rpc": "FunctionMap", "phase": "after", "status": "UNAVAILABLE", "nth": 2})
     cloud("download", "model", "tiny")
@@ -112,6 +113,7 @@ def test_a_start_that_was_cut_off_before_its_call_can_be_made_again(start_cloud:
     assert cloud("runs", "wait", "cut", "--json").data["run"]["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_commit_that_fails_does_not_stop_the_training(cloud: Cloud) -> None:
     cloud("download", "model", "tiny")
     cloud.fake.faults({"on": "rpc", "rpc": "VolumeCommit", "status": "FAILED_PRECONDITION", "nth": 3, "times": 2})

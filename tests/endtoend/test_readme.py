@@ -76,6 +76,7 @@ def test_every_command_that_the_readme_shows_on_modal_works_in_its_order(shell: 
     assert {call["function"] for call in fake_modal.events("call")} >= {"train", "evaluate", "infer"}
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_on_modal_works_in_its_order(shell: Shell, fake_modal: FakeModal) -> None:
     shown = modal_page_commands()
     assert len(shown) >= 8

@@ -192,6 +192,7 @@ def test_a_run_past_its_time_limit_saves_and_goes_on_with_a_new_limit(shell: She
     assert "limits.timeout_hours" in said.json["error"]["hint"]
 
 
+@pytest.mark.slow
 def test_a_run_may_begin_at_a_checkpoint_of_another(shell: Shell) -> None:
     shell(*TRAIN, "--name", "a", "--set", "schedule.max_steps=20")
     shell(*TRAIN, "--name", "b", "--set", "schedule.max_steps=30", "--resume-from", "a/checkpoint-10")
@@ -201,6 +202,7 @@ def test_a_run_may_begin_at_a_checkpoint_of_another(shell: Shell) -> None:
     assert "checkpoint-10" in said.json["error"]["hint"]
 
 
+@pytest.mark.slow
 def test_a_run_may_go_back_to_an_earlier_checkpoint_of_its_own(shell: Shell) -> None:
     steps = ("--set", "schedule.max_steps=30")
     shell(*TRAIN, "--name", "a", *steps)

@@ -50,10 +50,10 @@ class FetchedModel(_Frozen):
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
-def parse_complete(content: bytes) -> FetchedModel | None:
-    """Return what ``.complete`` says, or ``None`` where it is damaged."""
+def parse_complete(content: bytes | None) -> FetchedModel | None:
+    """Return what ``.complete`` says, or ``None`` where it is damaged, or there is none."""
     try:
-        return FetchedModel.model_validate_json(content)
+        return FetchedModel.model_validate_json(content or b"")
     except ValidationError:
         return None
 

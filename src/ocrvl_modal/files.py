@@ -40,6 +40,15 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def flush(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def copy_file(source: Path, destination: Path) -> None:
     """Copy a file so that ``destination`` is absent, old or whole at any moment."""
     with new_file(destination) as beside:

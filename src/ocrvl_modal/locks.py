@@ -6,7 +6,11 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ocrvl_modal.errors import OcrvlError
 
 _PROBE_GRACE_S = 1.0
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -48,6 +52,18 @@ def _above_standard_streams(descriptor: int) -> int:
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(descriptor)
     return moved
+
+
+@contextmanager
+def held(path: Path, busy: OcrvlError) -> Iterator[None]:
+    """Hold a lock for the length of a block; raise ``busy`` where another process has it."""
+    descriptor = acquire(path)
+    if descriptor is None:
+        raise busy
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:

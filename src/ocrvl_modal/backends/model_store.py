@@ -73,7 +73,7 @@ def look_at(backend: Backend, place: str) -> StoredModel | None:
     family = stores.read_bytes(f"{place}/{FAMILY_FILE}") if FAMILY_FILE in files else None
     if "config.json" not in files and complete is None:
         return None
-    fetched = parse_complete(complete or b"")
+    fetched = parse_complete(complete)
     return StoredModel(place, files, fetched, problem_with(files, complete, family))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 FOLDER = Path(__file__).parent / "locks"
 
@@ -21,7 +22,7 @@ class Locked:
 
 def plain_name(name: str) -> str:
     """Return a package's name as indexes compare it: ``opt_einsum`` and ``Opt-Einsum`` are one."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return canonicalize_name(name)
 
 
 @functools.cache

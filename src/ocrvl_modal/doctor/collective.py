@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ocrvl_modal.engines.process_group import free_port, paddle_variables
 
 _ITSELF = "ocrvl_modal.doctor.collective"
 _NUMBERS = 16 << 20
@@ -33,7 +34,7 @@ class Added:
 
 def add_up(framework: str, count: int, device: str, scratch: Path) -> Added:
     """Have ``count`` processes add up their numbers, each on a device of its own kind (``gpu`` or ``cpu``)."""
-    ports = [_free_port() for _ in range(count + 1)]
+    ports = [free_port() for _ in range(count + 1)]
     children = [_start(framework, rank, ports, device, scratch) for rank in range(count)]
     try:
         codes = _wait(children)
@@ -127,27 +128,9 @@ def _start(framework: str, rank: int, ports: list[int], device: str, scratch: Pa
 
 def _variables(rank: int, ports: list[int], device: str) -> dict[str, str]:
     """Return what tells a process who it is: torch's variables, and those of Paddle's own launcher."""
-    master, *own = ports
-    endpoints = [f"127.0.0.1:{port}" for port in own]
-    variables = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": master,
-        "RANK": rank,
-        "WORLD_SIZE": len(own),
-        "PADDLE_MASTER": f"127.0.0.1:{master}",
-        "PADDLE_GLOBAL_SIZE": len(own),
-        "PADDLE_LOCAL_SIZE": len(own),
-        "PADDLE_GLOBAL_RANK": rank,
-        "PADDLE_LOCAL_RANK": rank,
-        "PADDLE_NNODES": 1,
-        "PADDLE_TRAINER_ID": rank,
-        "PADDLE_TRAINERS_NUM": len(own),
-        "PADDLE_RANK_IN_NODE": rank,
-        "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
-        "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
-        **({"FLAGS_selected_gpus": rank} if device == "gpu" else {"PADDLE_DISTRI_BACKEND": "gloo"}),
-    }
-    return {name: str(value) for name, value in variables.items()}
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "RANK": rank, "WORLD_SIZE": len(ports) - 1}
+    of_torch = {name: str(value) for name, value in variables.items()}
+    return {**of_torch, **paddle_variables(rank, ports, on_gpu=device == "gpu")}
 
 
 def _wait(children: list[subprocess.Popen[bytes]]) -> list[int | None]:
@@ -167,12 +150,6 @@ def _log(scratch: Path, rank: int) -> Path:
 
 def _result(scratch: Path, rank: int) -> Path:
     return scratch / f"process-{rank}.json"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Collection
 from functools import partial
@@ -99,7 +98,7 @@ def model_folder(places: Places, name: str) -> Path:
 
 def not_whole(name: str, problem: str, complete: bytes | None) -> OcrvlError:
     """Return the error of a model that a crash left behind, or that lost files since; its command mends it."""
-    fetched = parse_complete(complete or b"")
+    fetched = parse_complete(complete)
     again = fetched.repository if fetched else folder_to_model(Path(name).name)
     return not_found(f"the model {name} is not whole: {problem}", f"ocrvl download model {again}")
 
@@ -128,7 +127,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
             _make(folder)
         elif fetched:
             _fetch(member, _repository(asked, member), folder)
-    complete = parse_complete(read_complete(folder) or b"")
+    complete = parse_complete(read_complete(folder))
     result = DownloadResult(
         model=member.name if member else asked.model,
         place=f"/models/{folder.name}",
@@ -144,7 +143,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 def _is_here(folder: Path, revision: str) -> bool:
     if not (folder / "config.json").is_file() or problem_with_folder(folder):
         return False
-    return not has_other_revision(parse_complete(read_complete(folder) or b""), revision)
+    return not has_other_revision(parse_complete(read_complete(folder)), revision)
 
 
 def _make(folder: Path) -> None:
@@ -177,17 +176,9 @@ def _mark(repository: Repository, member: FamilyMember | None, arrived: Arrived)
     if member and FAMILY_FILE not in arrived.files:
         files.write_json(arrived.folder / FAMILY_FILE, {"family": member.name, **marks})
     for name in arrived.files:
-        _flush(arrived.folder / name)
+        files.flush(arrived.folder / name)
     complete = FetchedModel(**marks, files=dict(arrived.files))
     files.write_bytes(arrived.folder / COMPLETE, complete.to_json())
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _require_needed(repository: Repository, needed: Collection[str], names: Collection[str]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from ocrvl_modal import files
-from ocrvl_modal.jobs.progress import in_bytes, report_progress
+from ocrvl_modal.jobs.fetching.meter import Meter
+from ocrvl_modal.jobs.progress import in_bytes
 from ocrvl_modal.pins import FrameworkWheel
 from ocrvl_modal.places import Places
 from ocrvl_modal.wheels.fetching import FetchedWheel, WheelOrder, fetch_wheel
@@ -25,8 +25,6 @@ from ocrvl_modal.wheels.stored import (
 
 _ARRIVING = ".arriving"
 """Where wheels lie in the store until they are whole: what is cut off here is gone on with by the next call."""
-
-_INTERVAL_S = 1.0
 
 
 class FetchWheelRequest(BaseModel):
@@ -78,7 +76,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         asked.sha256,
         asked.connections,
     )
-    fetched = fetch_wheel(order, _Teller())
+    with Meter(in_bytes("fetching"), 0) as meter:
+        fetched = fetch_wheel(order, meter.tell_all)
     return _result(_put_in_place(asked.places, fetched), fetched).model_dump(mode="json")
 
 
@@ -116,16 +115,3 @@ def _result(wheel: StoredWheel, fetched: FetchedWheel | None) -> FetchWheelResul
         received_bytes=fetched.received_bytes if fetched else 0,
         fetched=fetched is not None,
     )
-
-
-class _Teller:
-    """Tells how much has arrived, once a second and at the end."""
-
-    def __init__(self) -> None:
-        self._told_at = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        total = total or done + 1
-        if done >= total or time.monotonic() - self._told_at >= _INTERVAL_S:
-            self._told_at = time.monotonic()
-            report_progress(in_bytes("fetching"), done, total)

@@ -164,7 +164,9 @@ class _Fetch:
             discard_part(self._destination)
             raise
         part_of(self._destination).replace(self._destination)
-        _flush_folder(self._destination.parent)
+        # Not every file system has a way to bring a name to the disk.
+        with suppress(OSError):
+            files.flush(self._destination.parent)
         journal_of(self._destination).unlink(missing_ok=True)
         self._on_bytes(size, size)
         return fetched
@@ -228,13 +230,3 @@ class _Fetch:
             if time.monotonic() - told_at > _TICK_S:
                 told_at = time.monotonic()
                 self._on_bytes(position, stream.offer.size_bytes or 0)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Bring a new name to the disk itself, where the file system has a way to."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -250,13 +250,13 @@ def told_apart(source: Source) -> Iterator[None]:
     except (HTTPError, OSError) as error:
         if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise OcrvlError(
-                f"the certificate of {source.shown} is not trusted here: {_why(error)}",
+                f"the certificate of {source.shown} is not trusted here: {why(error)}",
                 "export SSL_CERT_FILE=FILE with the certificates of your network, then " + source.go_on,
             ) from error
-        raise Broken(f"{source.shown}: {_why(error)}") from error
+        raise Broken(f"{source.shown}: {why(error)}") from error
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """Return what went wrong, without the description of the library's objects."""
     text = first_line(error)
     return text.rpartition("): ")[2] or text

@@ -20,7 +20,8 @@ from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.checkpoints import COMPLETE
 from ocrvl_modal.runs.layout import checkpoint_step
 from ocrvl_modal.runs.record import now
-from ocrvl_modal.wheels.stored import is_digest, wheels_among
+from ocrvl_modal.wheels.manifest import is_digest
+from ocrvl_modal.wheels.stored import wheels_among
 
 UPLOADS = "/data/uploads"
 

@@ -13,9 +13,8 @@ from ocrvl_modal.transfer import Fetched, OnBytes, Source, WrongContent, fetch_f
 from ocrvl_modal.wheels.checking import problem_of_wheel
 from ocrvl_modal.wheels.folder import LocalWheel, inspect
 from ocrvl_modal.wheels.index import Listed, find_in_index
-from ocrvl_modal.wheels.manifest import Entry, now, read_manifest, record, where_to_accept
+from ocrvl_modal.wheels.manifest import Entry, is_digest, now, read_manifest, record, where_to_accept
 from ocrvl_modal.wheels.names import is_build_of
-from ocrvl_modal.wheels.stored import is_digest
 
 
 @dataclass(frozen=True)

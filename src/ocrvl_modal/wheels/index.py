@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,10 +17,10 @@ from packaging.version import Version
 from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.pins import FRAMEWORK, FrameworkWheel
 from ocrvl_modal.transfer import Page, Source, read_page, without_secrets
+from ocrvl_modal.wheels.manifest import is_digest
 from ocrvl_modal.wheels.names import is_build_of, pythons_of, version_of
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.9, text/html;q=0.8"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 8
 
 
@@ -148,7 +147,7 @@ def _listed_by_link(address: str, given: Mapping[str, str | None]) -> Listed:
 
 
 def _digest(text: str) -> str | None:
-    return text.lower() if _SHA256.fullmatch(text.lower()) else None
+    return text.lower() if is_digest(text.lower()) else None
 
 
 def _allows(file: Listed, wanted: FrameworkWheel) -> bool:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -51,6 +48,11 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
+def is_digest(text: str) -> bool:
+    """Say whether a text is a SHA-256 in hexadecimal, in small letters."""
+    return _SHA256.fullmatch(text) is not None
+
+
 def read_manifest(folder: Path) -> dict[str, Entry]:
     """Return the entries of a folder's manifest by file name; none where there is no manifest."""
     path = folder / MANIFEST
@@ -74,14 +76,15 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
 def _require_sound(name: str, entry: Entry) -> None:
     texts = (entry.name, entry.version, entry.cuda, entry.python, entry.sha256, entry.source, entry.verified_at)
     is_typed = type(entry.size_bytes) is int and all(isinstance(text, str) for text in texts)
-    if "/" in name or not is_typed or entry.size_bytes < 0 or not _SHA256.fullmatch(entry.sha256):
+    if "/" in name or not is_typed or entry.size_bytes < 0 or not is_digest(entry.sha256):
         raise ValueError(f"the entry of {name} makes no sense")
     entry.verified_s  # noqa: B018 - raises where it is no date
 
 
 def record(folder: Path, file_name: str, entry: Entry) -> None:
     """Put an entry into a folder's manifest, in place of one that is there."""
-    with _alone(folder):
+    busy = OcrvlError(f"another process writes {folder / MANIFEST} at this moment", "try again")
+    with locks.held(folder / f".{MANIFEST}.lock", busy):
         entries = {**read_manifest(folder), file_name: entry}
         wheels = {name: asdict(entries[name]) for name in sorted(entries)}
         files.write_json(folder / MANIFEST, {"schema": _SCHEMA, "wheels": wheels})
@@ -93,14 +96,3 @@ def where_to_accept(folder: Path, file_name: str) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     number = next((number for number, line in enumerate(lines, 1) if f'"{file_name}"' in line), 1)
     return f"where you trust the new one, remove the entry of {file_name} from {path} (line {number})"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    descriptor = locks.acquire(folder / f".{MANIFEST}.lock")
-    if descriptor is None:
-        raise OcrvlError(f"another process writes {folder / MANIFEST} at this moment", "try again")
-    try:
-        yield
-    finally:
-        os.close(descriptor)

@@ -71,8 +71,3 @@ def require_no_other(stored: Iterable[StoredWheel], file_name: str, cuda: str, s
                 f"the wheels store has {file_name} for {cuda} with the sha256 {wheel.sha256}, and here it is {sha256}",
                 f"where you trust the new one: ocrvl volume rm {STORE}/{wheel.sha256}, then again",
             )
-
-
-def is_digest(text: str) -> bool:
-    """Say whether a text is a SHA-256 in hexadecimal."""
-    return re.fullmatch(r"[0-9a-f]{64}", text) is not None

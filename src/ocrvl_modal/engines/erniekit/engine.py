@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ocrvl_modal import files
 from ocrvl_modal.engines.base import CheckpointSaved, EngineEvent, EngineFailed, EngineJob
 from ocrvl_modal.engines.erniekit import lines, workspace
 from ocrvl_modal.engines.erniekit.keys import OFFICIAL_CONFIG, check_config, overrides
+from ocrvl_modal.engines.process_group import free_port
 from ocrvl_modal.errors import OcrvlError, usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.models import FamilyMember
@@ -105,7 +105,7 @@ class ErnieKitEngine:
             "ERNIEKIT_DIST_LOG": shlex.quote(str(job.worker_logs.absolute())),
             "NNODES": "1",
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(_free_port()),
+            "MASTER_PORT": str(free_port()),
             "PYTHONUNBUFFERED": "1",
             # ERNIEKit opens datasets in the locale's encoding.
             "PYTHONUTF8": "1",
@@ -197,13 +197,6 @@ def _devices() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = len(visible_gpus())
     return chosen.split(",")[:count] if chosen else [str(number) for number in range(count)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _step_of(state: Path) -> int | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE
+from ocrvl_modal.engines.process_group import free_port, paddle_variables
 from ocrvl_modal.engines.trainer.stopping import StopRequest, exit_with_supervisor
 
 _POLL_S = 0.1
@@ -33,7 +33,7 @@ def launch(command: list[str], count: int, logs: Path) -> int:
     The first prints here; each other writes ``process-<rank>.txt`` in ``logs``, whose end is printed where it failed.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    ports = [_free_port() for _ in range(count + 1)]
+    ports = [free_port() for _ in range(count + 1)]
     children = [_start(command, rank, ports, logs) for rank in range(count)]
     codes = _wait(children)
     failed = [rank for rank, code in codes.items() if code not in _ENDED_WELL]
@@ -48,40 +48,13 @@ def _log(logs: Path, rank: int) -> Path:
 
 
 def _start(command: list[str], rank: int, ports: list[int], logs: Path) -> Child:
-    master, *own = ports
-    endpoints = [f"127.0.0.1:{port}" for port in own]
-    variables = {
-        "PADDLE_MASTER": f"127.0.0.1:{master}",
-        "PADDLE_GLOBAL_SIZE": len(own),
-        "PADDLE_LOCAL_SIZE": len(own),
-        "PADDLE_GLOBAL_RANK": rank,
-        "PADDLE_LOCAL_RANK": rank,
-        "PADDLE_NNODES": 1,
-        "PADDLE_TRAINER_ID": rank,
-        "PADDLE_TRAINERS_NUM": len(own),
-        "PADDLE_RANK_IN_NODE": rank,
-        "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
-        "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
-        **_device(rank),
-    }
-    environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+    on_gpu = os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    environment = {**os.environ, **paddle_variables(rank, ports, on_gpu=on_gpu)}
     # The supervisor may have handed down an open lock, which the processes must hold as long as they live.
     if rank == 0:
         return subprocess.Popen(command, env=environment, close_fds=False)
     with _log(logs, rank).open("ab") as log:
         return subprocess.Popen(command, env=environment, close_fds=False, stdout=log, stderr=log)
-
-
-def _device(rank: int) -> dict[str, object]:
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        return {"PADDLE_DISTRI_BACKEND": "gloo"}
-    return {"FLAGS_selected_gpus": rank}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(children: list[Child]) -> dict[int, int]:

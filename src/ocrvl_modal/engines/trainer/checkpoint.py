@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +59,7 @@ def save_checkpoint(
                 torch.save({"step": step, "optimizer": optimizer.state_dict()}, stream)
             files.write_json(beside / FACTS_FILE, {"schema": 1, "step": step, **facts})
             _flush(beside)
-        _flush_entry(config.checkpoints)
+        files.flush(config.checkpoints)
     except Exception as error:
         if _is_disk_full(error):
             raise disk_full(config.checkpoints, checkpoint_bytes(model)) from error
@@ -138,16 +137,8 @@ def _flush(folder: Path) -> None:
     for path in folder.iterdir():
         # safetensors lets nobody but the owner read.
         path.chmod(0o644)
-        _flush_entry(path)
-    _flush_entry(folder)
-
-
-def _flush_entry(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        files.flush(path)
+    files.flush(folder)
 
 
 def _megabytes(size: int) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE
+from ocrvl_modal.engines.process_group import free_port
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5.0
@@ -35,7 +35,7 @@ def launch(config: Path, count: int) -> int:
 
     signal.signal(signal.SIGTERM, forward)
     signal.signal(signal.SIGINT, forward)
-    port = _free_port()
+    port = free_port()
     for rank in range(count):
         children.append(_start(config, rank, count, port))
     return _wait(children)
@@ -54,12 +54,6 @@ def _start(config: Path, rank: int, count: int, port: int) -> Child:
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     # The supervisor may have handed down an open lock, which the processes must hold as long as they live.
     return subprocess.Popen(command, env=environment, close_fds=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(children: list[Child]) -> int:

@@ -29,7 +29,7 @@ class Meter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
+        if kind is None and self._total:
             self._report()
 
     def tell(self, name: str, done: int) -> None:
@@ -44,7 +44,8 @@ class Meter:
 
     def tell_all(self, done: int, total: int) -> None:
         """Say how much has arrived of something whose size shows only now."""
-        self._total = max(total, done)
+        # Of a size that nobody knows, there is always more to come.
+        self._total = total or done + 1
         self.tell("", done)
 
     def _report(self) -> None:

@@ -9,10 +9,9 @@ disagree with ``.complete``, which is written last and lists them all.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +71,10 @@ def lock_file(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-@contextmanager
-def alone_with(folder: Path) -> Iterator[None]:
-    """Keep any other process of this machine from fetching into ``folder`` while the block runs."""
-    lock = locks.acquire(lock_file(folder))
-    if lock is None:
-        raise OcrvlError(f"another process fetches {folder.name} at this moment", "wait until it has ended")
-    try:
-        yield
-    finally:
-        os.close(lock)
+def alone_with(folder: Path) -> AbstractContextManager[None]:
+    """Keep any other process of this machine from fetching into ``folder`` while a block runs."""
+    busy = OcrvlError(f"another process fetches {folder.name} at this moment", "wait until it has ended")
+    return locks.held(lock_file(folder), busy)
 
 
 def _sound_files(part: Path, listing: Listing) -> dict[str, FetchedFile]:

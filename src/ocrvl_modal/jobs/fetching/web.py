@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ocrvl_modal._version import __version__
-from ocrvl_modal.errors import first_line
+from ocrvl_modal.transfer.server import why
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -93,10 +93,10 @@ class Web:
                 _let_go(response)
         except ValueError as error:
             raise NotHad(
-                "bad_address", f"the address, or one that it leads to, cannot be fetched: {_why(error)}"
+                "bad_address", f"the address, or one that it leads to, cannot be fetched: {why(error)}"
             ) from error
         except (HTTPError, OSError) as error:
-            raise _Passing("unreachable", _why(error)) from error
+            raise _Passing("unreachable", why(error)) from error
 
     def _open(self, address: str) -> BaseHTTPResponse:
         """Ask for a file, and follow where the answers lead; each is closed before the next is asked for."""
@@ -160,9 +160,3 @@ def _let_go(response: BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
-
-
-def _why(error: Exception) -> str:
-    """Return what went wrong, without the description of the library's objects."""
-    text = first_line(error)
-    return text.rpartition("): ")[2] or text

@@ -1,27 +1,23 @@
-"""``ocrvl data``: check a dataset, or make one to try things with."""
+"""``ocrvl data check``: say what training would stumble over."""
 
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ocrvl_modal.commands._options import BackendOption, JsonOption, QuietOption
+from ocrvl_modal.commands.data._paths import resolve
 from ocrvl_modal.errors import ExitCode
 
 if TYPE_CHECKING:
     from ocrvl_modal.data.checks import DatasetReport
-    from ocrvl_modal.data.synth import SynthReport
     from ocrvl_modal.models import FamilyMember
 
 _SHOWN_OF_A_KIND = 3
 
-app = typer.Typer(no_args_is_help=True, help="Check and make datasets.")
 
-
-@app.command()
 def check(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A .jsonl file here, or /data/… in the data store.")],
     model: Annotated[
@@ -76,54 +72,11 @@ def check(
     )
 
 
-@app.command()
-def synth(
-    out_folder: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to make, or /data/… in the store.")],
-    train: Annotated[int, typer.Option("--train", min=1, help="Samples to learn from.")] = 1024,
-    validation: Annotated[int, typer.Option("--validation", min=1, help="Samples for the evaluation loss.")] = 64,
-    test: Annotated[int, typer.Option("--test", min=1, help="Samples held out for scoring.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same files.")] = 0,
-    row_format: Annotated[
-        str, typer.Option("--format", metavar="messages|erniekit", help="Form of the rows; ocrvl reads both.")
-    ] = "messages",
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Make a dataset of six-digit images that the tiny model learns in minutes.
-
-    No string of digits is in two of its files, so the score on test.jsonl is of reading, not of remembering.
-
-    \b
-    Example:
-      ocrvl data synth --out digits
-    """
-    from ocrvl_modal.data.synth import synthesize_digits
-    from ocrvl_modal.output import Output
-
-    out = Output.of("data synth", json=json, quiet=quiet)
-    with out.progress() as on_progress:
-        report = synthesize_digits(
-            _resolve(out_folder),
-            train=train,
-            validation=validation,
-            test=test,
-            seed=seed,
-            row_format=row_format,
-            on_progress=on_progress,
-        )
-    file = shlex.quote(str(Path(out_folder) / report.train.name))
-    out.finish(
-        report.to_dict(),
-        human=lambda: _show_synth(report),
-        hint=f"ocrvl train --data {file} --model tiny --backend local",
-    )
-
-
 def find_family_member(model: str) -> FamilyMember:
     """Return the member that a name, or the folder of a model, stands for."""
     from ocrvl_modal.models import member_of
 
-    return member_of(model, _resolve(model))
+    return member_of(model, resolve(model))
 
 
 def show_report(report: DatasetReport, max_seq_len: int) -> list[Any]:
@@ -163,20 +116,3 @@ def _problem_lines(report: DatasetReport) -> list[str]:
         if of_kind[0].hint:
             lines.append(f"  hint: {of_kind[0].hint}")
     return lines
-
-
-def _show_synth(report: SynthReport) -> list[Any]:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for split, count in report.samples.items():
-        table.add_row(Text(str(report.folder / f"{split}.jsonl")), f"{count:,} samples")
-    return [table]
-
-
-def _resolve(reference: str) -> Path:
-    from ocrvl_modal.places import Places
-    from ocrvl_modal.settings import home
-
-    return Places.under(home()).resolve(reference)

@@ -26,6 +26,48 @@ FAMILY_FILE = "ocrvl.json"
 """Beside the weights of a model that we made: names its family member, which nothing else in the folder does."""
 
 
+def resized_size(height: int, width: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Return the height and width, in pixels, that the image processor gives an image of this size.
+
+    The formula is ``smart_resize`` of the model's own image processor: both sides become multiples of 28, the area is
+    brought between the limits, and the aspect ratio is kept as far as that allows.
+
+    Raises a ``ValueError`` for an image that the processor refuses (aspect ratio over 200) or would resize to nothing,
+    and for one that has no pixels.
+    """
+    if height < 1 or width < 1:
+        raise ValueError("it has no pixels")
+    factor = MERGED_PATCH_PIXELS
+    if height < factor:
+        height, width = factor, round(width * factor / height)
+    if width < factor:
+        height, width = round(height * factor / width), factor
+    if max(height, width) / min(height, width) > MAX_ASPECT_RATIO:
+        raise ValueError(f"one side is more than {MAX_ASPECT_RATIO} times the other")
+    new_height = round(height / factor) * factor
+    new_width = round(width / factor) * factor
+    if new_height * new_width > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        new_height = math.floor(height / shrink / factor) * factor
+        new_width = math.floor(width / shrink / factor) * factor
+    elif new_height * new_width < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        new_height = math.ceil(height * grow / factor) * factor
+        new_width = math.ceil(width * grow / factor) * factor
+    if not new_height or not new_width:
+        raise ValueError("it is too thin to survive resizing")
+    return new_height, new_width
+
+
+def vision_tokens(height: int, width: int, min_pixels: int, max_pixels: int) -> int:
+    """Return how many placeholder tokens an image of this size takes: one for each 28 by 28 pixels once resized.
+
+    Raises a ``ValueError`` for an image that the processor refuses; see :func:`resized_size`.
+    """
+    new_height, new_width = resized_size(height, width, min_pixels, max_pixels)
+    return (new_height // MERGED_PATCH_PIXELS) * (new_width // MERGED_PATCH_PIXELS)
+
+
 @dataclass(frozen=True)
 class PixelLimits:
     """How many pixels an image may have after resizing, from ``minimum`` to ``maximum``."""
@@ -34,39 +76,12 @@ class PixelLimits:
     maximum: int
 
     def resize(self, height: int, width: int) -> tuple[int, int]:
-        """Return the height and width, in pixels, that the image processor gives an image.
-
-        The formula is ``smart_resize`` of the model's own image processor: both sides become multiples of 28, the
-        area is brought between the limits, and the aspect ratio is kept as far as that allows.
-
-        Raises a ``ValueError`` for an image that the processor refuses (aspect ratio over 200) or would resize to
-        nothing.
-        """
-        factor = MERGED_PATCH_PIXELS
-        if height < factor:
-            height, width = factor, round(width * factor / height)
-        if width < factor:
-            height, width = round(height * factor / width), factor
-        if max(height, width) / min(height, width) > MAX_ASPECT_RATIO:
-            raise ValueError(f"one side is more than {MAX_ASPECT_RATIO} times the other")
-        new_height = round(height / factor) * factor
-        new_width = round(width / factor) * factor
-        if new_height * new_width > self.maximum:
-            shrink = math.sqrt(height * width / self.maximum)
-            new_height = math.floor(height / shrink / factor) * factor
-            new_width = math.floor(width / shrink / factor) * factor
-        elif new_height * new_width < self.minimum:
-            grow = math.sqrt(self.minimum / (height * width))
-            new_height = math.ceil(height * grow / factor) * factor
-            new_width = math.ceil(width * grow / factor) * factor
-        if not new_height or not new_width:
-            raise ValueError("it is too thin to survive resizing")
-        return new_height, new_width
+        """Return the height and width that the image processor gives an image; see :func:`resized_size`."""
+        return resized_size(height, width, self.minimum, self.maximum)
 
     def vision_tokens(self, height: int, width: int) -> int:
-        """Return how many placeholder tokens an image of this size takes; see :meth:`resize` for what is refused."""
-        new_height, new_width = self.resize(height, width)
-        return (new_height // MERGED_PATCH_PIXELS) * (new_width // MERGED_PATCH_PIXELS)
+        """Return how many placeholder tokens an image takes; see :func:`vision_tokens`."""
+        return vision_tokens(height, width, self.minimum, self.maximum)
 
     def within(self, minimum: int | None, maximum: int | None) -> PixelLimits:
         """Return these limits with those that a user gave in place of their own."""
@@ -216,6 +231,17 @@ FAMILY: Mapping[str, FamilyMember] = MappingProxyType(
 )
 
 DEFAULT_MODEL = "paddleocr-vl-1.6"
+
+
+def task_of(prompt: str) -> str | None:
+    """Return the task that a prompt asks of any member of the family, such as ``table``; ``None`` for another prompt.
+
+    White space about a prompt makes it another one: the model was not trained on it.
+    """
+    return _TASKS.get(prompt)
+
+
+_TASKS = {prompt: task for member in FAMILY.values() for task, prompt in member.prompts.items()}
 
 
 def find_member(name: str) -> FamilyMember | None:

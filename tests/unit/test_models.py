@@ -20,6 +20,9 @@ from ocrvl_modal.models import (
     find_member,
     get_member,
     identify_folder,
+    resized_size,
+    task_of,
+    vision_tokens,
 )
 
 RESIZE_CASES: list[dict[str, Any]] = json.loads(
@@ -42,6 +45,8 @@ def test_images_take_as_many_tokens_as_in_the_reference(case: dict[str, Any]) ->
     limits = PixelLimits(case["min_pixels"], case["max_pixels"])
     assert limits.resize(case["h"], case["w"]) == (case["resized_h"], case["resized_w"])
     assert limits.vision_tokens(case["h"], case["w"]) == case["vision_tokens"]
+    size = case["h"], case["w"], case["min_pixels"], case["max_pixels"]
+    assert (resized_size(*size), vision_tokens(*size)) == (limits.resize(*size[:2]), case["vision_tokens"])
 
 
 @given(height=sides, width=sides, member=st.sampled_from(list(FAMILY.values())))
@@ -204,3 +209,17 @@ def test_a_folder_without_a_model_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(OcrvlError) as caught:
         identify_folder(tmp_path)
     assert caught.value.code is ExitCode.NOT_FOUND
+
+
+def test_a_prompt_of_any_member_tells_its_task_and_no_other_does() -> None:
+    assert {task_of(prompt) for member in FAMILY.values() for prompt in member.prompts.values()} == {
+        "text", "table", "formula", "chart", "spotting", "seal",
+    }  # fmt: skip
+    assert task_of("Table Recognition:") == "table"
+    assert [task_of(prompt) for prompt in ("Table Recognition", "OCR: ", "ocr:", "")] == [None] * 4
+
+
+@pytest.mark.parametrize("size", [(0, 10), (10, 0), (-1, 10)])
+def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="no pixels"):
+        resized_size(*size, 112_896, 1_003_520)

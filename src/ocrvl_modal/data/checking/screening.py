@@ -1,0 +1,315 @@
+"""A quick look at many rows at once, by calls that run in C: which of them are clean beyond doubt.
+
+What the screen lets through has no finding of :class:`~ocrvl_modal.data.checking.examining.Examiner` but for where its
+image lies; whatever it doubts is examined. A test proves that the two together find what examining alone finds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import compress, repeat
+from typing import Any, Literal, cast
+from unicodedata import is_normalized
+
+import msgspec
+
+from ocrvl_modal.data.checking.demands import Demands
+from ocrvl_modal.data.checking.latex import surely_balances
+from ocrvl_modal.data.checking.lengths import TextLengths
+from ocrvl_modal.data.checking.targets import ODD_STARTS, OTSL, PLAIN, has_markdown_table, labelling, target_findings
+from ocrvl_modal.data.checking.texts import (
+    CONTROL,
+    LOOP_CHARACTERS,
+    LOOP_PERIOD,
+    PROBE_END,
+    PROBE_START,
+    find_loop,
+    is_nfc,
+)
+from ocrvl_modal.data.schema import IMAGE_MARK, LONGEST_PATH, RESERVED, is_url
+from ocrvl_modal.models import task_of
+
+SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+"""All that ``str.isspace`` takes for white space."""
+
+_ODD_STARTS = ODD_STARTS | frozenset(SPACES) | {""}
+# An escaped backslash is one of them, so that what follows it is not taken for an escape.
+_ESCAPES = re.compile(rb"\\(?:u00[01789]|[bf\\])")
+_CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
+_LOOP_START, _LOOP_END = PROBE_START - LOOP_PERIOD, PROBE_END - 1
+_ASCII_SPACES = " \t\n\v\f\r\x1c\x1d\x1e\x1f"
+_BLANK_CELL = re.compile(r"<fcel>\s")
+_CELLS = ("<fcel>", "<ecel>")
+_CHECKED_TASKS = ("table", "formula", "chart", "spotting")
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Asks(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    role: Literal["user"]
+    content: str
+
+
+class _Answers(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    role: Literal["assistant"]
+    content: str
+
+
+class _MessagesRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    messages: tuple[_Asks, _Answers]
+    images: tuple[str]
+
+
+class _Masked(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    text: str
+    tag: Literal["mask"]
+
+
+class _Unmasked(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    text: str
+    tag: Literal["no_mask"]
+
+
+class _Image(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    image_url: str
+    matched_text_index: Literal[0] = 0
+
+
+class _ErniekitRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    image_info: tuple[_Image]
+    text_info: tuple[_Masked, _Unmasked]
+    is_system: Literal[0] = 0
+
+
+@dataclass(frozen=True)
+class CleanRows:
+    """Rows without a finding, as columns; ``numbers`` are their lines in the block, counted from 0.
+
+    ``labels`` gives the labelling of answers that are not :data:`~ocrvl_modal.data.checking.targets.PLAIN`, by their
+    place in the columns.
+    """
+
+    numbers: Sequence[int]
+    prompts: list[str]
+    targets: list[str]
+    references: list[str]
+    labels: dict[int, str]
+
+    def without(self, places: set[int]) -> CleanRows:
+        """Return the rows but for those at some places of the columns."""
+        if not places:
+            return self
+        kept = bytearray(b"\1") * len(self.prompts)
+        for place in places:
+            kept[place] = 0
+        labels = self.labels.get
+        return CleanRows(
+            list(compress(self.numbers, kept)),
+            list(compress(self.prompts, kept)),
+            list(compress(self.targets, kept)),
+            list(compress(self.references, kept)),
+            {new: label for new, old in enumerate(compress(range(len(kept)), kept)) if (label := labels(old))},
+        )
+
+
+NO_ROWS = CleanRows((), [], [], [], {})
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Rows as they were decoded; ``prompts`` has ``None`` for a prompt that is not known."""
+
+    numbers: Sequence[int]
+    prompts: list[str | None]
+    targets: list[str]
+    references: list[str]
+
+    def joined_with(self, other: _Columns) -> _Columns:
+        """Return these rows and then the other ones."""
+        return _Columns(
+            [*self.numbers, *other.numbers],
+            self.prompts + other.prompts,
+            self.targets + other.targets,
+            self.references + other.references,
+        )
+
+
+class _Form:
+    """One form of rows: how a row is decoded, and what of it is prompt, target and image."""
+
+    def __init__(self, row: type[_MessagesRow] | type[_ErniekitRow], prompts: Mapping[str, str]) -> None:
+        self.decoder = msgspec.json.Decoder(row)
+        self._in_messages = row is _MessagesRow
+        mark = IMAGE_MARK if self._in_messages else ""
+        self._prompt_of = {mark + prompt: prompt for prompt in prompts}.get
+
+    def columns(self, rows: list[Any], numbers: Sequence[int]) -> _Columns:
+        """Return decoded rows as columns."""
+        if self._in_messages:
+            turns = [row.messages for row in rows]
+            contents = [turn[0].content for turn in turns]
+            targets = [turn[1].content for turn in turns]
+            references = [row.images[0] for row in rows]
+        else:
+            turns = [row.text_info for row in rows]
+            contents = [turn[0].text for turn in turns]
+            targets = [turn[1].text for turn in turns]
+            references = [row.image_info[0].image_url for row in rows]
+        return _Columns(numbers, list(map(self._prompt_of, contents)), targets, references)
+
+
+class Screen:
+    """Screens blocks of lines for what one set of demands asks."""
+
+    def __init__(self, demands: Demands, lengths: TextLengths) -> None:
+        self._max_seq_len = demands.max_seq_len
+        self._lengths = lengths
+        self._tasks = {prompt: task_of(prompt) for prompt in demands.prompts if is_unremarkable(prompt)}
+        self._checked = {prompt: task for prompt, task in self._tasks.items() if task in _CHECKED_TASKS}
+        self._forms = [_Form(row, dict.fromkeys(self._tasks, "")) for row in (_MessagesRow, _ErniekitRow)]
+
+    def screen(self, block: bytes, lines: int) -> tuple[CleanRows, list[int]]:
+        """Return the clean rows of a block of so many whole lines, and the numbers of the others, counted from 0."""
+        columns, others = self._decode(block, lines)
+        labels: dict[int, str] = {}
+        doubted = {place for find in self._doubts(columns, block, labels) for place in find}
+        # Rows whose prompt is not known are among the doubted.
+        prompts = cast("list[str]", columns.prompts)
+        rows = CleanRows(columns.numbers, prompts, columns.targets, columns.references, labels)
+        return rows.without(doubted), sorted([*others, *(columns.numbers[place] for place in doubted)])
+
+    def _decode(self, block: bytes, lines: int) -> tuple[_Columns, list[int]]:
+        for form in self._forms:
+            with suppress(*_NOT_DECODED):
+                rows = form.decoder.decode_lines(block)
+                # It passes over blank lines, and takes a row of several lines for one.
+                if len(rows) == lines:
+                    return form.columns(rows, range(lines)), []
+        return self._decode_each(block.split(b"\n")[:lines])
+
+    def _decode_each(self, lines: list[bytes]) -> tuple[_Columns, list[int]]:
+        others: list[int] = []
+        decoded: list[tuple[list[Any], list[int]]] = [([], []) for _ in self._forms]
+        for number, line in enumerate(lines):
+            for form, (rows, numbers) in zip(self._forms, decoded, strict=True):
+                with suppress(*_NOT_DECODED):
+                    rows.append(form.decoder.decode(line))
+                    numbers.append(number)
+                    break
+            else:
+                others.append(number)
+        first, second = (form.columns(*found) for form, found in zip(self._forms, decoded, strict=True))
+        return first.joined_with(second), others
+
+    def _doubts(self, rows: _Columns, block: bytes, labels: dict[int, str]) -> Iterator[Iterable[int]]:
+        """Yield the places of rows that must be examined, a reason at a time; fill in the ``labels``."""
+        if None in rows.prompts:
+            yield [place for place, prompt in enumerate(rows.prompts) if prompt is None]
+        yield _doubtful_references(rows.references)
+        yield _doubtful_characters(rows.targets, block)
+        yield [place for place, text in enumerate(rows.targets) if "|" in text and has_markdown_table(text)]
+        yield self._doubtful_answers(rows, labels)
+        yield self._too_long(rows)
+
+    def _doubtful_answers(self, rows: _Columns, labels: dict[int, str]) -> list[int]:
+        """Return answers that may be wrong for their task, and tell the labelling of those that are right."""
+        checked, doubtful = self._checked, []
+        special = {place for place, prompt in enumerate(rows.prompts) if prompt in checked}
+        special.update(_remarkable(rows.targets))
+        for place in special:
+            label = _label_of_right(self._tasks.get(rows.prompts[place] or ""), rows.targets[place])
+            if label is None:
+                doubtful.append(place)
+            elif label != PLAIN:
+                labels[place] = label
+        return doubtful
+
+    def _too_long(self, rows: _Columns) -> list[int]:
+        if not self._lengths.are_counted:
+            return []
+        lengths = self._lengths.of([prompt or "" for prompt in rows.prompts], rows.targets)
+        return [place for place, length in enumerate(lengths) if length > self._max_seq_len]
+
+
+def is_unremarkable(text: str) -> bool:
+    """Say whether there is nothing to find in a prompt itself."""
+    return is_nfc(text) and not CONTROL.search(text) and not any(word in text for word in RESERVED)
+
+
+def _doubtful_references(references: list[str]) -> list[int]:
+    """Return images that are not named by a path, wherever that leads."""
+    joined = "\n".join(["", *references, ""])
+    longest = max(map(len, references), default=0)
+    if not ("\n\n" in joined or ":" in joined or "\0" in joined or longest > LONGEST_PATH):
+        return []
+    return [
+        place
+        for place, name in enumerate(references)
+        if not name or "\0" in name or len(name) > LONGEST_PATH or name.startswith("data:") or is_url(name)
+    ]
+
+
+def _doubtful_characters(targets: list[str], block: bytes) -> list[int]:
+    """Return texts with control characters, or in another form than NFC."""
+    doubtful = [place for place, text in enumerate(targets) if not text.isascii() and not is_normalized("NFC", text)]
+    if _may_have_controls(block):
+        doubtful += [place for place, text in enumerate(targets) if CONTROL.search(text)]
+    return doubtful
+
+
+def _may_have_controls(block: bytes) -> bool:
+    """Say whether there may be control characters: as escapes, or as the bytes of U+007F to U+009F."""
+    escapes = set(_ESCAPES.findall(block))
+    escapes.discard(b"\\\\")
+    return bool(escapes or b"\x7f" in block or (b"\xc2" in block and _CONTROL_BYTES.search(block)))
+
+
+def _remarkable(targets: list[str]) -> list[int]:
+    """Return answers that begin oddly, have a sign that marks begin with, or may end in a loop."""
+    return [
+        place
+        for place, text in enumerate(targets)
+        if text[:1] in _ODD_STARTS
+        or "<" in text
+        or (len(text) >= LOOP_CHARACTERS and text[PROBE_START:PROBE_END] in text[_LOOP_START:_LOOP_END])
+    ]
+
+
+def _label_of_right(task: str | None, target: str) -> str | None:
+    """Return the labelling of an answer that nothing is wrong with, ``None`` where something may be."""
+    if find_loop(target):
+        return None
+    if task == "table" and _is_plain_table(target):
+        return OTSL
+    if not target.strip() or ("<" in target and any(map(target.__contains__, RESERVED))):
+        return None
+    if (
+        (task == "formula" and surely_balances(target))
+        or (task == "chart" and len(set(map(str.count, target.split("\n"), repeat("|")))) == 1)
+        or not any(target_findings(task, target))
+    ):
+        return labelling(task, target)
+    return None
+
+
+def _is_plain_table(otsl: str) -> bool:
+    """Say whether a string is beyond doubt a table without merged cells; much faster than the whole grammar."""
+    *rows, rest = otsl.split("<nl>")
+    # Each row has as many signs that begin a token, and all of them are cells: then there is no other tag.
+    widths = set(map(str.count, rows, repeat("<")))
+    if rest or len(widths) != 1 or not otsl.startswith(_CELLS):
+        return False
+    cells = widths.pop() * len(rows)
+    empty = cells - otsl.count("<fcel>")
+    if not cells or (empty and otsl.count("<ecel>") != empty):
+        return False
+    # There is no text behind a row or an empty cell, and none missing in a filled one.
+    if otsl.count("<nl><") != len(rows) - 1 or "<fcel><" in otsl:
+        return False
+    if empty and not all(map(str.startswith, filter(None, otsl.split("<ecel>")[1:]), repeat("<"))):
+        return False
+    return not ((not otsl.isascii() or any(map(otsl.__contains__, _ASCII_SPACES))) and _BLANK_CELL.search(otsl))

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from ocrvl_modal.jobs.fetching.meter import Meter
@@ -57,7 +59,7 @@ class ImageFolder:
             return Gathered({}, {}, 0)
         self.folder.mkdir(parents=True, exist_ok=True)
         here = {address: self._known[address] for address in addresses if self._is_here(address)}
-        wanted = [address for address in addresses if address not in here]
+        wanted = _host_by_host([address for address in addresses if address not in here])
         missing: dict[str, NotHad] = {}
         with (
             Meter("fetching images", len(addresses), len(here)) as meter,
@@ -122,6 +124,15 @@ class ImageFolder:
             beside.write_bytes(content)
             beside.replace(path)
         return file
+
+
+def _host_by_host(addresses: list[str]) -> list[str]:
+    """Return addresses so that no server has its own all in a row: while one is slow, others answer."""
+    by_host: defaultdict[str, list[str]] = defaultdict(list)
+    for address in addresses:
+        by_host[address.partition("://")[2].partition("/")[0]].append(address)
+    rounds = zip_longest(*by_host.values())
+    return [address for one_each in rounds for address in one_each if address is not None]
 
 
 def _ending_of(content: bytes) -> str:

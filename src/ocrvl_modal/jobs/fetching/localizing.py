@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,32 +71,57 @@ class ImagesReport:
         }
 
 
-def localize(arrived: list[RowsFile], folder: Path, images: ImageFolder, get: Get) -> ImagesReport:
+@dataclass(frozen=True)
+class Beside:
+    """An image that is here already, and what it is called from where the rows are written."""
+
+    reference: str
+
+
+Place = str | NotHad | Beside | None
+"""The address of an image, why it has none, its new name, or ``None`` where its name stays as it is."""
+
+PlaceOf = Callable[[RowsFile, str], Place]
+"""Tells the place of an image that a row of a file names."""
+
+
+def localize(
+    arrived: list[RowsFile],
+    folder: Path,
+    images: ImageFolder,
+    get: Get,
+    place_of: PlaceOf | None = None,
+    advice: str = "look at that address; --no-images takes the rows without their images",
+) -> ImagesReport:
     """Fetch the images that rows name, and write the rows anew beside them in ``folder``.
 
     A row whose image cannot be had is left out, and listed in ``missing.jsonl``. A line that is no row stays as it is,
-    since checking the dataset tells of it. Raises a data error where no row would be left.
+    since checking the dataset tells of it. Where ``place_of`` says nothing else, a file's images lie beside it, or have
+    addresses from there. Raises a data error, with ``advice``, where no row would be left.
     """
-    wanted = {reference: None for file in arrived for reference in _references(file)}
-    places = {reference: _place_of(*reference) for reference in wanted}
-    addresses = list(dict.fromkeys(place for place in places.values() if isinstance(place, str)))
+    find = place_of or _place_of
+    places = (find(file, image) for file in arrived for _, text in _lines(file.path) for image in references_in(text))
+    addresses = list(dict.fromkeys(place for place in places if isinstance(place, str)))
     gathered = images.gather(addresses, get)
     told: list[Missing] = []
     rows = left_out = 0
     for file in arrived:
-        lines = [_Line.of(file, number, text, places, gathered) for number, text in _lines(file.path)]
-        kept = [line.text for line in lines if not line.missing]
-        rows += sum(not line.is_blank for line in lines)
-        left_out += len(lines) - len(kept)
-        told += [missing for line in lines for missing in line.missing]
-        text = "".join(f"{line}\n" for line in kept)
-        files.write_bytes(folder / file.name, text.encode("utf-8", "surrogateescape"))
+        with files.new_file(folder / file.name) as beside:
+            with beside.open("wb") as stream:
+                for number, text in _lines(file.path):
+                    line = _Line.of(file, number, text, find, gathered)
+                    rows += not line.is_blank
+                    left_out += bool(line.missing)
+                    told += line.missing
+                    if not line.missing:
+                        stream.write(f"{line.text}\n".encode("utf-8", "surrogateescape"))
+            files.flush(beside)
     report = ImagesReport(rows, left_out, len(gathered.files), gathered.fetched, tuple(told))
     if rows and rows == left_out:
         first = told[0]
         raise data_error(
             f"none of the {rows} rows has its image; line {first.line} of {first.file}: {first.image}: {first.detail}",
-            "look at that address; --no-images takes the rows without their images",
+            advice,
         )
     if told:
         files.write_text(folder / MISSING, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in told))
@@ -123,26 +148,23 @@ class _Line:
         file: RowsFile,
         number: int,
         text: str,
-        places: Mapping[tuple[RowsFile, str], str | NotHad | None],
+        find: PlaceOf,
         gathered: Gathered,
     ) -> _Line:
         to_the_top = "../" * file.name.count("/") or "./"
         new: dict[str, str] = {}
         missing: list[Missing] = []
         for image in references_in(text):
-            place = places[file, image]
+            place = find(file, image)
             why = gathered.missing.get(place) if isinstance(place, str) else place
-            if why is not None:
+            if isinstance(place, Beside):
+                new[image] = place.reference
+            elif isinstance(why, NotHad):
                 shown = image.encode("utf-8", "replace").decode()
                 missing.append(Missing(file.name, number, shown, why.kind, why.reason))
             elif isinstance(place, str):
                 new[image] = f"{to_the_top}{gathered.files[place]}"
         return cls(with_references(text, new), tuple(missing))
-
-
-def _references(file: RowsFile) -> Iterator[tuple[RowsFile, str]]:
-    for _, text in _lines(file.path):
-        yield from ((file, image) for image in references_in(text))
 
 
 def _place_of(file: RowsFile, image: str) -> str | NotHad | None:

@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ocrvl_modal._version import __version__
+from ocrvl_modal.jobs.fetching.manners import Hosts, ToldToWait, retry_after_s
 from ocrvl_modal.transfer.server import why
 
 if TYPE_CHECKING:
@@ -44,20 +45,20 @@ class NotHad(Exception):
 class _Passing(Exception):
     """A failure that may be gone at the next try."""
 
-    def __init__(self, kind: str, reason: str, after_s: float = 0.0) -> None:
+    def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
-        self.after_s = after_s
 
 
 class Web:
-    """Fetches small files over HTTP. Threads may share it, and with it the connections."""
+    """Fetches small files over HTTP, politely to each server. Threads may share it, and with it the connections."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._pools: dict[str | None, PoolManager] = {}
         self._lock = threading.Lock()
         self._unanswered: Counter[str] = Counter()
+        self._hosts = Hosts()
 
     def get(self, address: str) -> bytes:
         """Return a file's content; raise :class:`NotHad` when it cannot be had, after some tries."""
@@ -71,7 +72,7 @@ class Web:
                 if attempt == _TRIES:
                     self._note(host, answered=passing.kind != "unreachable")
                     raise NotHad(passing.kind, f"{passing} ({_TRIES} times)") from passing
-                time.sleep(min(max(passing.after_s, _FIRST_DELAY_S * 2 ** (attempt - 1)), _LONGEST_DELAY_S))
+                time.sleep(min(_FIRST_DELAY_S * 2 ** (attempt - 1), _LONGEST_DELAY_S))
             else:
                 self._note(host, answered=True)
                 return content
@@ -82,50 +83,56 @@ class Web:
             self._unanswered[host] = 0 if answered else self._unanswered[host] + 1
 
     def _get_once(self, address: str) -> bytes:
+        """Ask for a file, and follow where the answers lead, each at its server's turn."""
         from urllib3.exceptions import HTTPError
 
         try:
-            response = self._open(address)
-            try:
-                self._refuse(response.status, response.headers)
-                return _read(response)
-            finally:
-                _let_go(response)
+            for _ in range(_MOST_REDIRECTS + 1):
+                host = urlsplit(address).netloc
+                with self._hosts.turn(host):
+                    answer = self._ask(address, host)
+                if isinstance(answer, bytes):
+                    return answer
+                address = urljoin(address, answer)
+        except ToldToWait as told:
+            raise NotHad("told_to_wait", str(told)) from told
         except ValueError as error:
             raise NotHad(
                 "bad_address", f"the address, or one that it leads to, cannot be fetched: {why(error)}"
             ) from error
         except (HTTPError, OSError) as error:
             raise _Passing("unreachable", why(error)) from error
-
-    def _open(self, address: str) -> BaseHTTPResponse:
-        """Ask for a file, and follow where the answers lead; each is closed before the next is asked for."""
-        from urllib3 import Timeout
-
-        for _ in range(_MOST_REDIRECTS + 1):
-            response = self._pool(address).request(
-                "GET",
-                address,
-                headers={"User-Agent": f"ocrvl/{__version__}", "Accept-Encoding": "identity"},
-                preload_content=False,
-                decode_content=False,
-                timeout=Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_TIMEOUT_S),
-                redirect=False,
-                retries=False,
-            )
-            location = response.get_redirect_location()
-            if not location:
-                return response
-            response.close()
-            address = urljoin(address, location)
         raise NotHad("bad_address", "the address leads in a circle")
 
-    def _refuse(self, status: int, headers: Mapping[str, str]) -> None:
+    def _ask(self, address: str, host: str) -> bytes | str:
+        """Return a file's content, or the address that the answer leads to."""
+        from urllib3 import Timeout
+
+        response = self._pool(address).request(
+            "GET",
+            address,
+            headers={"User-Agent": f"ocrvl/{__version__}", "Accept-Encoding": "identity"},
+            preload_content=False,
+            decode_content=False,
+            timeout=Timeout(connect=_CONNECT_TIMEOUT_S, read=_SILENCE_TIMEOUT_S),
+            redirect=False,
+            retries=False,
+        )
+        try:
+            if location := response.get_redirect_location():
+                return location
+            self._refuse(response.status, response.headers, host)
+            return _read(response)
+        finally:
+            _let_go(response)
+
+    def _refuse(self, status: int, headers: Mapping[str, str], host: str) -> None:
         if status == 200:
             return
         if status in _PASSING:
-            after = headers.get("Retry-After", "")
-            raise _Passing(f"http_{status}", f"the server answers {status}", float(after) if after.isdecimal() else 0.0)
+            if after_s := retry_after_s(headers):
+                self._hosts.leave_alone(host, after_s)
+            raise _Passing(f"http_{status}", f"the server answers {status}")
         raise NotHad(f"http_{status}", f"the server answers {status}")
 
     def _pool(self, address: str) -> PoolManager:

@@ -1,0 +1,1 @@
+"""From what people have (label files, folders, tables, archives, hubs) to a dataset that trains."""

@@ -1,0 +1,103 @@
+"""ALTO: the transcriptions of libraries' digitization, line by line.
+
+Format: ALTO 2 to 4 of the Library of Congress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from ocrvl_modal.data.converting.items import (
+    Items,
+    Page,
+    Picture,
+    Points,
+    Region,
+    Unusable,
+    rectangle,
+    regions_of,
+    to_number,
+    to_points,
+)
+from ocrvl_modal.data.converting.reading import find_image
+from ocrvl_modal.data.converting.safe_xml import children, descendants, local_name, parse
+from ocrvl_modal.data.sources import ENDINGS
+
+ROOT = "alto"
+
+
+def read(paths: Iterable[Path], roots: Sequence[Path]) -> Items:
+    """Yield a page for each file, its lines as they stand.
+
+    The image is the one that the file names, or has the file's own name; it is looked for below ``roots``, beside the
+    file, and in the folder above it.
+    """
+    for path in paths:
+        try:
+            yield from _pages(path, [*roots, path.parent, path.parent.parent])
+        except Unusable as unusable:
+            yield unusable.at(path.name)
+
+
+def _pages(path: Path, roots: Sequence[Path]) -> Items:
+    root = parse(path)
+    image = _image(root, path, roots)
+    in_pixels = any((unit.text or "").strip() == "pixel" for unit in descendants(root, "MeasurementUnit"))
+    for page in descendants(root, "Page"):
+        frame = _frame(page)
+        if frame is None and not in_pixels:
+            raise Unusable("bad_points", "its measures are no pixels, and the page does not say how large it is")
+        lines = [(f"{path.name} line {line.get('ID', '')}", line) for line in descendants(page, "TextLine")]
+        regions, broken = regions_of(lines, _region)
+        yield Page(path.name, image, regions=regions, broken=broken, frame=frame)
+
+
+def _image(root: Element, path: Path, roots: Sequence[Path]) -> Picture:
+    named = [(element.text or "").strip() for element in descendants(root, "fileName")]
+    bare = [name.replace("\\", "/").rpartition("/")[2] for name in named]
+    for name in [*named, *bare, *(path.stem + ending for ending in sorted(ENDINGS))]:
+        try:
+            return Picture(name, find_image(name, roots))
+        except Unusable:
+            continue
+    raise Unusable("image_missing", f"there is no image '{(named or [path.stem])[0][:120]}' beside it")
+
+
+def _frame(page: Element) -> tuple[float, float] | None:
+    try:
+        width, height = to_number(page.get("WIDTH", "")), to_number(page.get("HEIGHT", ""))
+    except Unusable:
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _region(line: Element) -> Region:
+    return Region(_points(line), _text(line))
+
+
+def _points(line: Element) -> Points:
+    """Return a line's polygon where it has one of at least three corners, else its box."""
+    for shape in children(line, "Shape"):
+        for polygon in children(shape, "Polygon"):
+            numbers = [to_number(number) for number in polygon.get("POINTS", "").replace(",", " ").split()]
+            if len(numbers) >= 6:
+                return to_points(numbers)
+    left, top, width, height = (to_number(line.get(key, "")) for key in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
+    return rectangle(left, top, width, height)
+
+
+def _text(line: Element) -> str:
+    """Return a line's strings with the spaces between them; a hyphen at its end is part of it."""
+    text = ""
+    for part in line:
+        name = local_name(part)
+        if name == "String":
+            needs_space = text and not text.endswith(" ") and not children(line, "SP")
+            text += (" " if needs_space else "") + part.get("CONTENT", "")
+        elif name == "SP":
+            text += " "
+        elif name == "HYP":
+            text += part.get("CONTENT", "-")
+    return text

@@ -1,0 +1,1 @@
+"""A dataset to look at: one page that needs nothing but a browser."""

@@ -1,0 +1,99 @@
+"""The rows of a dataset file as they stand, each with the sample that it says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from ocrvl_modal.data.references import references_in, with_references
+from ocrvl_modal.data.rows import check_command, require_file, scan
+from ocrvl_modal.data.schema import Sample
+from ocrvl_modal.errors import data_error
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class RowInFile:
+    """One good row: its ``text`` without white space around it, its ``sample``, and the byte at which its line begins.
+
+    ``name`` is the image as grouping sees it: relative to the file's folder where it lies below that, with ``/``.
+    """
+
+    sample: Sample
+    text: str
+    name: str
+    offset: int
+
+
+def read_rows(path: Path, on_refused: Callable[[str], None] | None = None) -> Iterator[RowInFile]:
+    """Yield the rows of a file, one in memory at a time.
+
+    What is no sample is told to ``on_refused``; without it, raises a data error at the first: a dataset is shaped
+    after it was checked.
+    """
+    require_file(path)
+    folder = path.absolute().parent
+    with path.open("rb") as stream:
+        lines = _numbered(stream)
+        for item in scan(path):
+            if isinstance(item, Sample):
+                raw, offset = next((raw, offset) for number, offset, raw in lines if number == item.line)
+                yield RowInFile(item, text_of(raw), _name(item.image, folder), offset)
+            elif on_refused:
+                on_refused(str(item))
+            else:
+                raise data_error(f"{path}: {item}", check_command(path))
+
+
+def text_of(raw: bytes) -> str:
+    """Return a row's line as text, without its end."""
+    return raw.decode("utf-8").removeprefix(_BYTE_ORDER_MARK).strip()
+
+
+def count_lines(path: Path) -> int:
+    """Return about how many rows a file has, at the speed of the disk: for progress only."""
+    count, end = 0, b"\n"
+    with path.open("rb") as stream:
+        for chunk in iter(partial(stream.read, 1 << 20), b""):
+            count, end = count + chunk.count(b"\n"), chunk[-1:]
+    return count + (end != b"\n")
+
+
+def relocated(text: str, source: Path, target: Path) -> str:
+    """Return a row of a file in the folder ``source`` as it must stand in a file in the folder ``target``.
+
+    Relative images are named relative to ``target`` where the two have more in common than the root; absolute ones
+    and URLs stay as they are. A row that needs no change keeps its bytes.
+    """
+    if source == target:
+        return text
+    seen = {name: _seen_from(target, source, name) for name in references_in(text)}
+    return with_references(text, {name: new for name, new in seen.items() if new != name})
+
+
+def _numbered(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    offset = 0
+    for number, raw in enumerate(stream, start=1):
+        yield number, offset, raw
+        offset += len(raw)
+
+
+def _name(image: Path, folder: Path) -> str:
+    return (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
+
+
+def _seen_from(target: Path, source: Path, name: str) -> str:
+    if _ADDRESS.match(name) or Path(name).is_absolute():
+        return name
+    image = os.path.normpath(source / name)
+    if os.path.commonpath([image, target]) == os.path.sep:
+        return Path(image).as_posix()
+    relative = Path(os.path.relpath(image, target)).as_posix()
+    return relative if relative.startswith("../") else f"./{relative}"

@@ -45,7 +45,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class StagedDataset:
-    """How jobs reach a dataset; ``sha256`` is its digest there, where staging gave it another."""
+    """How jobs reach a dataset; ``sha256`` is its digest there, where that is another than its file's here."""
 
     reference: str
     sha256: str | None = None
@@ -84,6 +84,10 @@ class Stores(Protocol):
 
     def put(self, source: Path, place: str, *, force: bool = False) -> int:
         """Copy a file or a folder into a store; return its bytes. Replaces what is there only by ``force``."""
+        ...
+
+    def take(self, source: Path, place: str) -> None:
+        """Bring a file into a store, in place of one that is there; it is gone from this machine afterwards."""
         ...
 
     def remove(self, place: str) -> None:
@@ -137,8 +141,8 @@ class Backend(Protocol):
         """Raise an error, with the command that mends it, where jobs, or that engine, could not start here."""
         ...
 
-    def readable_path(self, reference: str) -> Path | None:
-        """Return where this machine reads a dataset; ``None`` where only a job can.
+    def readable_path(self, reference: str, on_progress: OnProgress | None = None) -> Path | None:
+        """Return where this machine reads a dataset; ``None`` where only a job can. It may have to be unpacked first.
 
         Raises *not found*, with the command that fills it, for an empty place.
         """
@@ -148,8 +152,8 @@ class Backend(Protocol):
         """Return the member that the model in a folder or at a place belongs to; raise *not found* without one."""
         ...
 
-    def stage_dataset(self, reference: str) -> StagedDataset:
-        """Make a dataset readable for jobs and return how they reach it."""
+    def stage_datasets(self, datasets: Mapping[str, str], on_progress: OnProgress) -> dict[str, StagedDataset]:
+        """Make datasets, by split, readable for jobs and return how they reach each."""
         ...
 
     def call(

@@ -2,77 +2,115 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ocrvl_modal.backends.base import Backend, OnProgress
-from ocrvl_modal.data.checks import DatasetReport, check_dataset, overlap
-from ocrvl_modal.engines.tokens import token_counter
+from ocrvl_modal.data.checking.demands import Demands
+from ocrvl_modal.data.checking.part import Images
+from ocrvl_modal.data.checking.report import DatasetReport
+from ocrvl_modal.data.checking.whole import How, check_splits
+from ocrvl_modal.data.digest import dataset_digest
+from ocrvl_modal.data.shards.references import is_stored
+from ocrvl_modal.engines.tokens import batch_counter
+from ocrvl_modal.errors import data_error
 from ocrvl_modal.jobs.download import model_path
-from ocrvl_modal.models import PixelLimits
+from ocrvl_modal.models import FamilyMember, PixelLimits
+
+LEAST_SAMPLES = 50
+"""Fewer samples of a prompt are told as too few."""
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What a dataset is held against: a model's prompts, its image sizes, and the longest sample."""
+class Checking:
+    """How datasets are checked: for which model, what is asked of them, and how closely images are looked at.
+
+    ``digest`` asks for the training data's digest too, by which a run tells that the data is still the same.
+    """
 
     model: str
-    prompts: tuple[str, ...]
-    pixels: PixelLimits
-    max_seq_len: int
+    demands: Demands
+    images: Images = "all"
+    decode: bool = True
+    digest: bool = False
+
+
+def demands_of(
+    member: FamilyMember, max_seq_len: int, *, extra_prompts: tuple[str, ...] = (), pixels: PixelLimits | None = None
+) -> Demands:
+    """Return what a model asks of data that it is tuned on; the tiny model knows nothing that it could forget."""
+    is_trained = member.repository is not None
+    return Demands(
+        prompts=(*member.prompts.values(), *extra_prompts),
+        pixels=pixels or member.pixels,
+        max_seq_len=max_seq_len,
+        tasks=tuple(member.prompts.values()) if is_trained else (),
+        least_samples=LEAST_SAMPLES if is_trained else 0,
+        tail=member.assistant_tail,
+    )
 
 
 def check_datasets(
-    backend: Backend, datasets: Mapping[str, str], demands: Demands, on_progress: OnProgress
-) -> tuple[dict[str, DatasetReport], tuple[str, ...]]:
-    """Return a report for each split, and warnings of images that the first shares with another.
+    backend: Backend, datasets: Mapping[str, str], checking: Checking, on_progress: OnProgress
+) -> dict[str, DatasetReport]:
+    """Return a report for each split; the first is training data, whose report tells which images others have too.
 
     Images are compared among the datasets that lie on the same side; whether a report is good is for the caller to say.
     """
-    paths = {split: backend.readable_path(reference) for split, reference in datasets.items()}
+    paths = {split: backend.readable_path(reference, on_progress) for split, reference in datasets.items()}
     here = {split: path for split, path in paths.items() if path is not None}
     there = {split: datasets[split] for split, path in paths.items() if path is None}
-    reports = _check_here(backend, here, demands, on_progress)
-    first, *others = datasets
-    shared = [
-        warning
-        for other in others
-        if {first, other} <= here.keys()
-        for warning in overlap(reports[first], reports[other])
-    ]
+    first = next(iter(datasets))
+    reports = _check_here(backend, here, checking, first, on_progress) if here else {}
     if there:
-        found = backend.call("check", _request(there, demands), on_progress=on_progress)
+        found = backend.call("check", _request(there, checking, first), on_progress=on_progress)
         reports |= {split: DatasetReport.from_dict(report) for split, report in found["reports"].items()}
-        shared += found["overlaps"]
-    return reports, tuple(shared)
+    return {split: _as_asked(reports[split], reference) for split, reference in datasets.items()}
+
+
+def _as_asked(report: DatasetReport, reference: str) -> DatasetReport:
+    """Return a report that calls a stored dataset by its name, not by where it was unpacked."""
+    return replace(report, path=Path(reference)) if is_stored(reference) else report
+
+
+def refuse_urls(report: DatasetReport, reference: str) -> None:
+    """Raise a data error where images are named by URL: training reads files."""
+    if found := report.group("image_url"):
+        raise data_error(
+            f"{report.path} names {found.count:,} images by URL, and training reads files: {found.examples[0]}",
+            f"ocrvl data localize {shlex.quote(reference)}",
+        )
 
 
 def _check_here(
-    backend: Backend, paths: Mapping[str, Path], demands: Demands, on_progress: OnProgress
+    backend: Backend, paths: Mapping[str, Path], checking: Checking, first: str, on_progress: OnProgress
 ) -> dict[str, DatasetReport]:
     # Where the model's own tokenizer is here already; the trainer counts again in any case.
-    count_tokens = token_counter(model_path(backend.places, demands.model))
-    return {
-        split: check_dataset(
-            path,
-            prompts=demands.prompts,
-            pixels=demands.pixels,
-            max_seq_len=demands.max_seq_len,
-            count_tokens=count_tokens,
-            on_progress=on_progress,
-        )
-        for split, path in paths.items()
-    }
+    count_many = batch_counter(model_path(backend.places, checking.model))
+    how = How(checking.images, checking.decode, count_many, on_progress=on_progress)
+    demands = checking.demands if first in paths else checking.demands.of_held_out()
+    reports = check_splits(paths, demands, how)
+    if checking.digest and first in paths:
+        reports[first] = replace(reports[first], sha256=dataset_digest(paths[first]))
+    return reports
 
 
-def _request(datasets: Mapping[str, str], demands: Demands) -> dict[str, Any]:
+def _request(datasets: Mapping[str, str], checking: Checking, first: str) -> dict[str, Any]:
+    demands = checking.demands if first in datasets else checking.demands.of_held_out()
     return {
         "datasets": dict(datasets),
         "prompts": list(demands.prompts),
         "min_pixels": demands.pixels.minimum,
         "max_pixels": demands.pixels.maximum,
         "max_seq_len": demands.max_seq_len,
-        "model": demands.model,
+        "tasks": list(demands.tasks),
+        "least_samples": demands.least_samples,
+        "tail": demands.tail,
+        "model": checking.model,
+        "images": checking.images,
+        "decode": checking.decode,
+        "digest": checking.digest and first in datasets,
     }

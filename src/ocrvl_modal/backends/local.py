@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ocrvl_modal import files, locks
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
+from ocrvl_modal.backends.dataset_store import find_stored, load_index
 from ocrvl_modal.backends.store_folder import FolderStores
 from ocrvl_modal.engines import LIBRARIES
 from ocrvl_modal.engines.libraries import is_installed
@@ -26,6 +27,7 @@ from ocrvl_modal.engines.processes import count_processes
 from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.jobs.answers import read_answer
+from ocrvl_modal.jobs.datasets import readable
 from ocrvl_modal.jobs.progress import parse_progress
 from ocrvl_modal.models import FamilyMember, get_member, identify_folder
 from ocrvl_modal.places import Places, is_place
@@ -37,7 +39,7 @@ _LAST_LINES = 15
 _POLL_S = 0.05
 _END_WAIT_S = 10.0
 _READING = ("torch", "transformers", "tokenizers", "jinja2")
-_WITHOUT_LIBRARIES = ("doctor", "download_dataset", "fetch_wheel", "verify_model")
+_WITHOUT_LIBRARIES = ("doctor", "download_dataset", "fetch_wheel", "verify_dataset", "verify_model")
 """Jobs that find out what is missing, or need none of it."""
 _INSTALL = "pip install 'ocrvl-modal[local]'"
 _INSTALL_PADDLE = "in an environment of its own (python3 -m venv paddle): pip install 'ocrvl-modal[paddle]'"
@@ -84,8 +86,11 @@ class LocalBackend:
         """Return how many processes a run trains with: one for each GPU that is seen, or one."""
         return count_processes(recipe)
 
-    def readable_path(self, reference: str) -> Path:
+    def readable_path(self, reference: str, on_progress: OnProgress | None = None) -> Path:
         """Return where a dataset lies; raise *not found*, with the command that fills it, for an empty place."""
+        stored = find_stored(self.stores, reference)
+        if stored is not None:
+            return readable(self.places, str(stored), on_progress)
         path = self.places.resolve(reference)
         if is_place(reference) and not path.exists():
             raise not_found(f"there is no {reference} in the data store", _put_hint(reference))
@@ -96,8 +101,14 @@ class LocalBackend:
         folder = self.places.resolve(name)
         return identify_folder(folder) if folder.is_dir() else get_member(name)
 
-    def stage_dataset(self, reference: str) -> StagedDataset:
-        """Return the dataset's reference as it is: jobs read it where it lies."""
+    def stage_datasets(self, datasets: Mapping[str, str], on_progress: OnProgress) -> dict[str, StagedDataset]:  # noqa: ARG002
+        """Return the datasets' references: jobs read files where they lie, and unpack what is stored."""
+        return {split: self._staged(reference) for split, reference in datasets.items()}
+
+    def _staged(self, reference: str) -> StagedDataset:
+        stored = find_stored(self.stores, reference)
+        if stored is not None:
+            return StagedDataset(str(stored), load_index(self.stores, stored).splits[stored.split].sha256)
         path = self.readable_path(reference)
         return StagedDataset(reference if is_place(reference) else str(path.absolute()))
 

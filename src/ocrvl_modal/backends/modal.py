@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,15 @@ from ocrvl_modal.app import (
     with_hardware,
 )
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
+from ocrvl_modal.backends.dataset_push import Asked, Desk, push
+from ocrvl_modal.backends.dataset_store import find_stored, load_index
 from ocrvl_modal.backends.image_builds import ImageBuilds
 from ocrvl_modal.backends.modal_calls import app_is_running, call_and_wait, feel_pulse, running
 from ocrvl_modal.backends.modal_stores import ModalStores
 from ocrvl_modal.backends.modal_words import in_words, require_access, require_secrets
 from ocrvl_modal.backends.reading import locate_model
 from ocrvl_modal.backends.runs_view import find_run
-from ocrvl_modal.data.bundle import bundle
+from ocrvl_modal.data.shards.references import DatasetReference, name_for
 from ocrvl_modal.errors import ExitCode, OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import parse_gpu
 from ocrvl_modal.image import get_image
@@ -37,14 +39,13 @@ from ocrvl_modal.places import is_place
 from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.record import RunRecord
+from ocrvl_modal.settings import home
 from ocrvl_modal.volumes import PLACES, VOLUMES
 
 if TYPE_CHECKING:
     import modal
 
 _IDENTITY_FILES = ("config.json", "chat_template.jinja", FAMILY_FILE)
-_USED = ".used"
-"""In an uploaded dataset, written anew whenever it is used again."""
 
 
 class ModalBackend:
@@ -90,8 +91,10 @@ class ModalBackend:
     def require_ready(self, engine: str | None = None) -> None:
         """Return at once: that Modal answers was found when this backend was opened, and images have the engines."""
 
-    def readable_path(self, reference: str) -> Path | None:
+    def readable_path(self, reference: str, on_progress: OnProgress | None = None) -> Path | None:  # noqa: ARG002
         """Return where this machine reads a dataset; ``None`` for one in the data store, which a job must read."""
+        if find_stored(self.stores, reference) is not None:
+            return None
         if not is_place(reference):
             return Path(reference)
         if not self.stores.exists(reference):
@@ -111,20 +114,27 @@ class ModalBackend:
                     Path(folder, file).write_bytes(self.stores.read_bytes(place))
             return identify_folder(Path(folder))
 
-    def stage_dataset(self, reference: str) -> StagedDataset:
-        """Upload a dataset of this machine, unless the store has one of the same content; return its place."""
-        if is_place(reference):
-            self.readable_path(reference)
+    def stage_datasets(self, datasets: Mapping[str, str], on_progress: OnProgress) -> dict[str, StagedDataset]:
+        """Push the datasets of this machine, as one, unless the store has them; return how jobs name each."""
+        staged = {split: self._in_the_store(reference) for split, reference in datasets.items()}
+        here = {split: Path(datasets[split]) for split, found in staged.items() if found is None}
+        found = {split: one for split, one in staged.items() if one is not None}
+        if here:
+            asked = Asked(name_for(next(iter(here.values()))), automatic=True)
+            index = push(self.stores, here, asked, Desk.under(home()), on_progress).index
+            for split in here:
+                reference = DatasetReference(index.name, index.version, split)
+                found[split] = StagedDataset(str(reference), index.splits[split].sha256)
+        return {split: found[split] for split in datasets}
+
+    def _in_the_store(self, reference: str) -> StagedDataset | None:
+        """Return how jobs name a dataset that lies in the data store; ``None`` for one of this machine."""
+        stored = find_stored(self.stores, reference)
+        if stored is not None:
+            return StagedDataset(str(stored), load_index(self.stores, stored).splits[stored.split].sha256)
+        if self.readable_path(reference) is None:
             return StagedDataset(reference)
-        with bundle(Path(reference)) as made:
-            place = f"/data/uploads/{made.name}"
-            file = f"{place}/{made.dataset.name}"
-            if self.stores.exists(file):
-                # No recipe may name it yet, nor ever: who collects garbage goes by when it was last used.
-                self.stores.write_bytes(f"{place}/{_USED}", b"")
-            else:
-                self.stores.put(made.folder, place, force=True)
-            return StagedDataset(file, made.digest)
+        return None
 
     def call(
         self,

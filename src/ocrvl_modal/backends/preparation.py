@@ -9,13 +9,15 @@ from typing import Any
 
 from ocrvl_modal import files
 from ocrvl_modal.backends.base import Backend, OnProgress
-from ocrvl_modal.backends.checking import Demands, check_datasets
+from ocrvl_modal.backends.checking import Checking, check_datasets, demands_of, refuse_urls
+from ocrvl_modal.backends.finding_data import subject_of, with_data_found
 from ocrvl_modal.backends.model_store import look_at
+from ocrvl_modal.backends.prompts import check_prompts
 from ocrvl_modal.backends.reading import locate_model
 from ocrvl_modal.backends.runs_view import find_run, load_recipe, load_run, place_of
 from ocrvl_modal.backends.submission import Submission
 from ocrvl_modal.configs import find_recipe
-from ocrvl_modal.data.checks import DatasetReport
+from ocrvl_modal.data.checking.report import DatasetReport
 from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.erniekit.user_config import read_user_config
 from ocrvl_modal.errors import not_found, usage_error
@@ -28,7 +30,8 @@ from ocrvl_modal.recipes import TrainRecipe, check_name, read_recipe_file, recip
 from ocrvl_modal.runs.layout import checkpoint_step
 from ocrvl_modal.runs.record import now
 
-_HELD_OUT_BESIDE = {"validation": "validation.jsonl", "test": "test.jsonl"}
+# Images travel with their rows, from wherever they lie.
+_MENDED_BY_STAGING = ("absolute_path", "parent_path")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
     member = _member(recipe_from(written, asked.sets), backend)
     recipe = recipe_from(written, asked.sets, family=member)
     # A run keeps to the data that it was begun with, whatever has come to lie beside it since.
-    recipe, notes = (recipe, ()) if goes_on else _with_held_out_beside(recipe, backend)
+    recipe, notes = (recipe, ()) if goes_on else with_data_found(recipe, backend)
     recipe = _with_engine(recipe, member, backend)
     warnings = config_notes + get_engine(recipe.engine).check(recipe, member)
     recipe = backend.with_hardware(_with_places(recipe), member)
@@ -91,19 +94,33 @@ def resolve(asked: Asked, backend: Backend) -> Resolved:
 
 
 def check(resolved: Resolved, backend: Backend, on_progress: OnProgress) -> CheckedData:
-    """Check every dataset that the recipe names; raise a data error where one must not be trained on or scored."""
+    """Check every dataset that the recipe names; raise a data error where one must not be trained on or scored.
+
+    Before that, a base model on this machine must ask as the engine will; the job compares any other.
+    """
     recipe, member = resolved.recipe, resolved.member
-    demands = Demands(
-        model=recipe.model.name,
-        prompts=(*member.prompts.values(), *recipe.data.extra_prompts),
+    _check_prompts(resolved, backend)
+    demands = demands_of(
+        member,
+        recipe.data.max_seq_len,
+        extra_prompts=tuple(recipe.data.extra_prompts),
         pixels=member.pixels.within(recipe.pixels.minimum, recipe.pixels.maximum),
-        max_seq_len=recipe.data.max_seq_len,
     )
-    reports, overlaps = check_datasets(backend, _datasets(recipe), demands, on_progress)
-    for report in reports.values():
+    datasets = _datasets(recipe)
+    reports = check_datasets(backend, datasets, Checking(recipe.model.name, demands, digest=True), on_progress)
+    for split, report in reports.items():
         report.raise_if_invalid()
-    train = reports["train"]
-    return CheckedData(train, reports.get("validation"), (*train.warnings, *overlaps))
+        refuse_urls(report, datasets[split])
+    warnings = tuple(line for report in reports.values() for line in report.warning_lines(_MENDED_BY_STAGING))
+    return CheckedData(reports["train"], reports.get("validation"), warnings)
+
+
+def _check_prompts(resolved: Resolved, backend: Backend) -> None:
+    recipe, member = resolved.recipe, resolved.member
+    if backend.name == "local":
+        prompts = (*member.prompts.values(), *recipe.data.extra_prompts)
+        pieces = get_engine(recipe.engine).sample_pieces
+        check_prompts(backend.places, recipe.model.name, member, prompts, pieces)
 
 
 def plan(resolved: Resolved, checked: CheckedData, backend: Backend) -> TrainPlan:
@@ -138,7 +155,7 @@ def stage(
     resolved: Resolved, checked: CheckedData, backend: Backend, say: Callable[[str], None], on_progress: OnProgress
 ) -> tuple[Resolved, CheckedData]:
     """Make datasets and base model present in the stores; return recipe and checked data as jobs find them there."""
-    staged = {split: backend.stage_dataset(reference) for split, reference in _datasets(resolved.recipe).items()}
+    staged = backend.stage_datasets(_datasets(resolved.recipe), on_progress)
     data = resolved.recipe.data.model_copy(update={split: found.reference for split, found in staged.items()})
     recipe = resolved.recipe.model_copy(update={"data": data})
     train = replace(checked.train, sha256=staged["train"].sha256 or checked.train.sha256)
@@ -255,25 +272,6 @@ def _member(recipe: TrainRecipe, backend: Backend) -> FamilyMember:
     return find_member(recipe.model.name) or backend.identify_model(recipe.model.name)
 
 
-def _with_held_out_beside(recipe: TrainRecipe, backend: Backend) -> tuple[TrainRecipe, tuple[str, ...]]:
-    """Use ``validation.jsonl`` and ``test.jsonl`` that lie beside ``train.jsonl``, and say so."""
-    train = recipe.data.train
-    if not train:
-        raise usage_error("there is nothing to train on: no --data and no data.train", "--data ./digits/train.jsonl")
-    found: dict[str, str] = {}
-    if PurePosixPath(train).name == "train.jsonl":
-        for split, file in _HELD_OUT_BESIDE.items():
-            beside = str(PurePosixPath(train).parent / file)
-            if getattr(recipe.data, split) is None and _is_there(backend, beside):
-                found[split] = beside
-    notes = tuple(f"{split}: {beside}, found beside the training data" for split, beside in found.items())
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=found)}), notes
-
-
-def _is_there(backend: Backend, reference: str) -> bool:
-    return backend.stores.exists(reference) if is_place(reference) else Path(reference).is_file()
-
-
 def _with_engine(recipe: TrainRecipe, member: FamilyMember, backend: Backend) -> TrainRecipe:
     suits_best = "erniekit" if recipe.engine_config is not None else default_engine(member, recipe.method, backend.name)
     engine = suits_best if recipe.engine == "auto" else recipe.engine
@@ -306,7 +304,6 @@ def _require_free(output_dir: str, backend: Backend) -> None:
 
 
 def _new_name(recipe: TrainRecipe, member: FamilyMember) -> str:
-    path = PurePosixPath(str(recipe.data.train))
-    subject = path.parent.name if path.stem in {"train", "data"} and path.parent.name else path.stem
+    subject = subject_of(str(recipe.data.train))
     safe = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in subject).strip("-")
     return f"{member.name}-{safe or 'run'}"[:46].rstrip("-.") + f"-{now().astimezone():%m%d-%H%M%S}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -92,6 +93,18 @@ class FolderStores:
         if not inside.parts:
             place = f"/{store}/{source.absolute().name}"
         return _copy(source, self._path(place), force=force)
+
+    def take(self, source: Path, place: str) -> None:
+        """Bring a file into a store; on the same disk it only gets another name."""
+        path = self._path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.replace(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            files.copy_file(source, path)
+            source.unlink()
 
     def _path(self, place: str) -> Path:
         split_place(place)

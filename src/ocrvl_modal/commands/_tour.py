@@ -16,7 +16,7 @@ from ocrvl_modal.backends.local import LocalBackend, kill_run
 from ocrvl_modal.backends.preparation import Asked, CheckedData, Resolved
 from ocrvl_modal.backends.runs_view import RunView, find_run, load_metrics, load_run, place_of
 from ocrvl_modal.backends.submission import Submission, submit
-from ocrvl_modal.data.synth import SynthReport, synthesize_digits
+from ocrvl_modal.data.synthesis.digits import SynthReport, synthesize_digits
 from ocrvl_modal.engines import get_engine
 from ocrvl_modal.errors import OcrvlError, usage_error
 from ocrvl_modal.files import remove_folder

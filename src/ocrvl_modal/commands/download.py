@@ -13,7 +13,7 @@ from ocrvl_modal.commands._options import BackendOption, JsonOption, QuietOption
 from ocrvl_modal.errors import ExitCode
 
 if TYPE_CHECKING:
-    from ocrvl_modal.data.checks import DatasetReport
+    from ocrvl_modal.data.checking.report import DatasetReport
 
 DEFAULT_MODEL = "1.6"
 
@@ -124,7 +124,7 @@ def dataset(
       ocrvl download dataset s3://bucket/receipts --secret aws
     """
     from ocrvl_modal.backends import open_by_flag
-    from ocrvl_modal.backends.checking import Demands, check_datasets
+    from ocrvl_modal.backends.checking import Checking, check_datasets, demands_of
     from ocrvl_modal.jobs.fetching.addresses import parse_source
     from ocrvl_modal.models import get_member
     from ocrvl_modal.output import Output
@@ -147,10 +147,10 @@ def dataset(
             local_secrets=granted.local_secrets,
         )
         limit = recipe_from({"model": {"name": member.name}}).data.max_seq_len
-        demands = Demands(member.name, tuple(member.prompts.values()), member.pixels, limit)
+        checking = Checking(member.name, demands_of(member, limit))
         splits = {PurePosixPath(rows).stem: rows for rows in result["rows"]} if images else {}
-        reports, shared = check_datasets(place, splits, demands, on_progress) if splits else ({}, ())
-    for warning in (*_of_missing_images(result), *(w for report in reports.values() for w in report.warnings), *shared):
+        reports = check_datasets(place, splits, checking, on_progress) if splits else {}
+    for warning in (*_of_missing_images(result), *(line for one in reports.values() for line in one.warning_lines())):
         out.warn(warning)
     is_valid = all(report.is_valid for report in reports.values())
     out.finish(

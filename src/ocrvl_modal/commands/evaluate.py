@@ -12,15 +12,17 @@ from ocrvl_modal.commands._options import BackendOption, JsonOption, QuietOption
 from ocrvl_modal.errors import usage_error
 
 if TYPE_CHECKING:
-    from ocrvl_modal.backends.base import Backend
+    from ocrvl_modal.backends.base import Backend, StagedDataset
     from ocrvl_modal.output import Output
     from ocrvl_modal.recipes import TrainRecipe
+    from ocrvl_modal.runs.record import RunRecord
 
 
 def evaluate(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The run whose model is scored.")],
     data: Annotated[
-        str | None, typer.Option(help="Samples to score on, a JSONL file; the run's data.test by default.")
+        str | None,
+        typer.Option(help="Samples to score on: a JSONL file, or NAME@VERSION/test; the run's data.test by default."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many samples, spread evenly over the data.")] = None,
     max_new_tokens: Annotated[
@@ -48,9 +50,10 @@ def evaluate(
 
     output = Output.of("eval", json=json, quiet=quiet)
     place = open_by_flag(backend)
-    tuned = find_export(place, load_run(place, name))
+    view = load_run(place, name)
+    tuned = find_export(place, view)
     recipe = load_recipe(place, name)
-    samples = _choose_data(place, name, recipe, data, output)
+    samples = _choose_data(place, view.record, recipe, data, output)
     asked = {"limit": limit, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     request = {
         "models": {"base": locate_model(place, recipe.model.name), "tuned": tuned},
@@ -70,8 +73,9 @@ def evaluate(
     )
 
 
-def _choose_data(place: Backend, name: str, recipe: TrainRecipe, data: str | None, output: Output) -> str:
+def _choose_data(place: Backend, record: RunRecord, recipe: TrainRecipe, data: str | None, output: Output) -> str:
     """Return the dataset to score on; never the training data, unless the user names it."""
+    name = record.name
     chosen = data or recipe.data.test or recipe.data.validation
     if chosen is None:
         raise usage_error(
@@ -79,19 +83,24 @@ def _choose_data(place: Backend, name: str, recipe: TrainRecipe, data: str | Non
         )
     if not data and not recipe.data.test:
         output.note(f"the run has no data.test: scoring on its data.validation, {chosen}")
-    staged = place.stage_dataset(chosen).reference
-    if recipe.data.train and _same_file(place, staged, recipe.data.train):
+    with output.progress() as on_progress:
+        staged = place.stage_datasets({"test": chosen}, on_progress)["test"]
+    if _is_trained_on(place, staged, record):
         output.warn(
             f"{chosen} is what run '{name}' was TRAINED on: the scores say what the model remembers, and nothing of"
             " how it reads images that it has not seen"
         )
-    return staged
+    return staged.reference
 
 
-def _same_file(place: Backend, one: str, other: str) -> bool:
-    if one == other:
+def _is_trained_on(place: Backend, staged: StagedDataset, record: RunRecord) -> bool:
+    from ocrvl_modal.backends.dataset_store import find_stored
+
+    if staged.reference == record.dataset or staged.sha256 == record.dataset_sha256:
         return True
-    first, second = (place.readable_path(reference) for reference in (one, other))
+    if staged.sha256 or find_stored(place.stores, record.dataset):
+        return False
+    first, second = (place.readable_path(reference) for reference in (staged.reference, record.dataset))
     return bool(first and second and first.exists() and second.exists() and first.samefile(second))
 
 

@@ -21,7 +21,8 @@ def train(
         str | None, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Training samples: a JSONL file here, or /data/… in the data store.")
+        str | None,
+        typer.Option(help="Training samples: a JSONL file here, or NAME[@VERSION] or /data/… in the data store."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="0.9b, 1.5, 1.6, tiny, or a folder that holds a model.")] = None,
     method: Annotated[str | None, typer.Option(metavar="full|lora", help="All parameters, or an adapter.")] = None,
@@ -68,7 +69,7 @@ def train(
     \b
     Examples:
       ocrvl train --data ./digits/train.jsonl --model tiny --name first
-      ocrvl train paddleocr-vl-1.6/text-lora --data /data/lines/train.jsonl --detach
+      ocrvl train paddleocr-vl-1.6/text-lora --data lines@v2 --detach
       ocrvl train --name first            go on with a run that stopped
     """
     from ocrvl_modal.backends import preparation

@@ -223,8 +223,9 @@ def gc(
 ) -> None:
     """Find what is of no more use in the stores, show it with its price, and ask before removing it.
 
-    That is: older checkpoints of runs that ended, uploads that no run names, downloads that were broken off, wheels
-    that no image pins, and what crashes left of writes. Nothing of a run that is at work is touched.
+    That is: older checkpoints of runs that ended, uploads that no run names, shards that no dataset names, unpacked
+    copies of datasets, downloads that were broken off, wheels that no image pins, and what crashes left of writes.
+    Nothing of a run that is at work is touched.
 
     \b
     Example:

@@ -9,7 +9,7 @@ from ocrvl_modal.errors import ExitCode, OcrvlError, RunCancelled, of_the_system
 
 JOBS = (
     *("check", "doctor", "download", "download_dataset", "evaluate", "export", "fetch_wheel", "infer", "train"),
-    "verify_model",
+    *("localize_dataset", "verify_dataset", "verify_model"),
 )
 
 

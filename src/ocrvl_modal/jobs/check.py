@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ocrvl_modal.data.checks import DatasetReport, check_dataset, overlap
-from ocrvl_modal.engines.tokens import token_counter
+from ocrvl_modal.data.checking.demands import Demands
+from ocrvl_modal.data.checking.part import Images
+from ocrvl_modal.data.checking.whole import How, check_splits
+from ocrvl_modal.data.digest import dataset_digest
+from ocrvl_modal.engines.tokens import batch_counter
+from ocrvl_modal.jobs.datasets import readable
 from ocrvl_modal.jobs.download import model_path
 from ocrvl_modal.jobs.progress import report_progress
 from ocrvl_modal.models import PixelLimits
@@ -16,9 +20,10 @@ from ocrvl_modal.places import Places
 
 
 class CheckRequest(BaseModel):
-    """Which datasets to check, by split, and what the model allows: its prompts, pixels and longest sample.
+    """Which datasets to check, by split, the training data first, and what the model asks of them.
 
-    Text is counted with the tokenizer of ``model``, where that is in the store.
+    Text is counted with the tokenizer of ``model``, where that is in the store. ``images`` and ``decode`` tell how
+    closely images are looked at, and ``digest`` asks for the first dataset's digest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,22 +34,25 @@ class CheckRequest(BaseModel):
     min_pixels: int
     max_pixels: int
     max_seq_len: int
+    tasks: tuple[str, ...] = ()
+    least_samples: int = 0
+    tail: str = "Assistant: "
     model: str
+    images: Images = "all"
+    decode: bool = True
+    digest: bool = False
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Return each split's report, and a warning for each two that share images."""
+    """Return each split's report; the first tells which of its images the others have too."""
     asked = CheckRequest.model_validate(request)
-    count_tokens = token_counter(model_path(asked.places, asked.model))
-    reports: dict[str, DatasetReport] = {}
-    for split, reference in asked.datasets.items():
-        reports[split] = check_dataset(
-            asked.places.resolve(reference),
-            prompts=asked.prompts,
-            pixels=PixelLimits(asked.min_pixels, asked.max_pixels),
-            max_seq_len=asked.max_seq_len,
-            count_tokens=count_tokens,
-            on_progress=report_progress,
-        )
-    shared = [warning for one, other in combinations(reports, 2) for warning in overlap(reports[one], reports[other])]
-    return {"reports": {split: report.to_dict() for split, report in reports.items()}, "overlaps": shared}
+    count_many = batch_counter(model_path(asked.places, asked.model))
+    pixels = PixelLimits(asked.min_pixels, asked.max_pixels)
+    demands = Demands(asked.prompts, pixels, asked.max_seq_len, asked.tasks, asked.least_samples, asked.tail)
+    paths = {split: readable(asked.places, reference, report_progress) for split, reference in asked.datasets.items()}
+    how = How(asked.images, asked.decode, count_many, on_progress=report_progress)
+    reports = check_splits(paths, demands, how)
+    if asked.digest:
+        first = next(iter(paths))
+        reports[first] = replace(reports[first], sha256=dataset_digest(paths[first]))
+    return {"reports": {split: report.to_dict() for split, report in reports.items()}}

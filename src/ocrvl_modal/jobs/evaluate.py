@@ -18,6 +18,7 @@ from ocrvl_modal.data.rows import read_samples
 from ocrvl_modal.data.schema import Sample
 from ocrvl_modal.engines.reader import BATCH_SIZE, MAX_NEW_TOKENS, Reader, Reading, load_tokenizer
 from ocrvl_modal.evals.metrics import Scores, character_error_rate, score
+from ocrvl_modal.jobs.datasets import localized
 from ocrvl_modal.jobs.progress import report_progress
 from ocrvl_modal.models import FamilyMember, get_member, identify_folder
 from ocrvl_modal.places import Places
@@ -85,7 +86,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     """Score models on the same samples; write ``predictions.jsonl`` and ``scores.json`` into ``out``, both or none."""
     asked = EvaluateRequest.model_validate(request)
     started = time.monotonic()
-    data = asked.places.resolve(asked.data)
+    data = localized(asked.places, asked.data, report_progress)
     samples = _spread(read_samples(data), asked.limit)
     models = _find_models(asked)
     max_new_tokens = asked.max_new_tokens or _twice_the_longest_target(samples, next(iter(models.values())).folder)

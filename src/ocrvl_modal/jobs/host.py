@@ -28,7 +28,8 @@ class Host:
     the engine may see every variable. ``restarts`` says that a job which the host interrupts or loses is started again
     by the host itself: then an interrupted job must raise what interrupted it. ``longest_s`` is how long the host lets
     it run: a job that needs longer saves in time, and raises :class:`HostTimeIsUp` to be started again. ``own_disk``
-    is a folder that nobody else sees and that goes with the host, where the stores are no ordinary disks.
+    is a folder that nobody else sees and that goes with the host, where the stores are no ordinary disks; ``fetch``
+    brings a file of a store, by its place, to that disk past what the stores are mounted with.
     """
 
     call_id: str
@@ -38,6 +39,7 @@ class Host:
     restarts: bool = False
     longest_s: float | None = None
     own_disk: Path | None = None
+    fetch: Callable[[str, Path], None] | None = None
 
     @classmethod
     def this_process(cls) -> Host:

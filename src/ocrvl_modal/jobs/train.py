@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ocrvl_modal import files
-from ocrvl_modal.data.checks import dataset_digest
 from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE, EngineJob
 from ocrvl_modal.engines.prompt_identity import check_prompt_identity
 from ocrvl_modal.errors import OcrvlError, data_error, not_found, of_the_system, usage_error
 from ocrvl_modal.jobs.beginning import begin_attempt, is_over, require_progress
+from ocrvl_modal.jobs.datasets import digest_of, localized
 from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.host import Host, HostTimeIsUp
@@ -147,13 +147,10 @@ class _Attempt:
 
     def check_what_only_this_machine_knows(self, model: Path, member: FamilyMember) -> None:
         """Check prompt identity, the dataset's digest and the disk, before the engine starts."""
-        check_prompt_identity(model, member, [*member.prompts.values(), *self.recipe.data.extra_prompts])
-        dataset = self.places.resolve(self.writer.record.dataset)
-        if not dataset.is_file():
-            raise not_found(
-                f"{dataset} is not there any more", f"put it back, then `ocrvl train --name {self.layout.name}`"
-            )
-        if dataset_digest(dataset) != self.writer.record.dataset_sha256:
+        pieces = get_engine(self.recipe.engine).sample_pieces
+        check_prompt_identity(model, member, [*member.prompts.values(), *self.recipe.data.extra_prompts], pieces)
+        dataset = self.writer.record.dataset
+        if digest_of(self.places, dataset) != self.writer.record.dataset_sha256:
             raise data_error(
                 f"{dataset} is not what it was when this run was submitted",
                 "put the earlier dataset back, or train under another --name",
@@ -228,8 +225,8 @@ class _Attempt:
             recipe=self.recipe,
             member=member,
             model=model,
-            train=self.places.resolve(str(self.recipe.data.train)),
-            validation=self.places.resolve(validation) if validation else None,
+            train=localized(self.places, str(self.recipe.data.train), fetch=self.host.fetch),
+            validation=localized(self.places, validation, fetch=self.host.fetch) if validation else None,
             max_steps=self.plan.max_steps,
             warmup_steps=self.plan.warmup_steps,
             attempt=attempt,

@@ -1,0 +1,1 @@
+"""Datasets as they lie in the data store: rows and images in tar files that are named by their content."""

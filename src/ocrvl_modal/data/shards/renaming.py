@@ -1,0 +1,41 @@
+"""Rows as they are, but with their images named elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ocrvl_modal.data.references import holders_in, references_in, with_references
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def renamed_rows(rows: Path, name_of: Callable[[str], str]) -> Iterator[bytes]:
+    """Yield each row of a file that was checked before, with its end, blank lines left out.
+
+    ``name_of`` gives the new name of an image by its absolute path.
+    """
+    folder = rows.absolute().parent
+
+    def new_reference(reference: str) -> str:
+        return name_of(str(folder / reference))
+
+    with rows.open("rb") as stream:
+        for number, raw in enumerate(stream):
+            line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 0 else raw).strip()
+            if line:
+                yield _renamed(line, new_reference) + b"\n"
+
+
+def _renamed(line: bytes, new_reference: Callable[[str], str]) -> bytes:
+    try:
+        row = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        # Such as half of a pair of surrogates, which only the slow way can write again.
+        text = line.decode()
+        return with_references(text, {old: new_reference(old) for old in references_in(text)}).encode()
+    for holder, key in holders_in(row):
+        holder[key] = new_reference(holder[key])
+    return msgspec.json.encode(row)

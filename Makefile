@@ -34,7 +34,7 @@ format: $(READY)
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,cloud,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,cloud,data,dev]'
 	touch $@
 
 $(PADDLE_READY): pyproject.toml constraints-paddle.txt
@@ -48,7 +48,7 @@ COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.
 
 lock:
 	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv; }
-	$(COMPILE) --extra local --extra cloud --output-file constraints.txt
+	$(COMPILE) --extra local --extra cloud --extra data --output-file constraints.txt
 	$(COMPILE) --extra paddle --output-file constraints-paddle.txt
 
 # What the pinned packages of the images need in turn, with the uv that pins.py names. Needs the package index.
@@ -64,6 +64,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/image_plan.py
 	$(BIN)/python benchmarks/wheel_fetch.py
+	$(BIN)/python benchmarks/data_push.py
 
 clean:
 	rm -rf build dist $(VENV) $(PADDLE)

@@ -124,7 +124,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = WAIT_
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small dataset of digits: 64 training, 8 validation and 8 test samples."""
-    from ocrvl_modal.data.synth import synthesize_digits
+    from ocrvl_modal.data.synthesis.digits import synthesize_digits
 
     folder = tmp_path_factory.mktemp("made") / "digits"
     synthesize_digits(folder, train=64, validation=8, test=8)

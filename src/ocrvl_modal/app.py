@@ -94,6 +94,8 @@ SHORT_JOBS: Mapping[str, ShortJob] = MappingProxyType(
         "download_dataset": _FETCHING,
         "evaluate": _READING,
         "fetch_wheel": ShortJob(stores=("wheels",)),
+        "localize_dataset": ShortJob(stores=("data",), fetches=True),
+        "verify_dataset": ShortJob(stores=("data",)),
         "verify_model": ShortJob(stores=("models",)),
         "infer": _READING,
     }

@@ -15,6 +15,7 @@ from typing import Any
 from ocrvl_modal.jobs import train as train_job
 from ocrvl_modal.jobs.answers import answer_of
 from ocrvl_modal.jobs.host import Host, HostTimeIsUp
+from ocrvl_modal.places import split_place
 from ocrvl_modal.volumes import PLACES, VOLUMES
 
 
@@ -36,6 +37,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
         restarts=True,
         longest_s=request.pop("longest_s", None),
         own_disk=PLACES.scratch,
+        fetch=_fetch,
     )
     try:
         return train_job.run({**request, "places": PLACES.model_dump(mode="json")}, host)
@@ -56,6 +58,18 @@ def call(job: str, request: dict[str, Any]) -> dict[str, Any]:
         if Path(volume.mount).exists():
             _committer(store)()
     return answer
+
+
+def _fetch(place: str, target: Path) -> None:
+    """Copy a file of a store from Modal's own servers, whatever the mount makes of it."""
+    from modal.exception import Error
+
+    store, inside = split_place(place)
+    try:
+        with target.open("wb") as stream:
+            VOLUMES[store].open().read_file_into_fileobj(str(inside), stream)
+    except Error as error:
+        raise OSError(f"{place} cannot be had from Modal: {error}") from error
 
 
 def _committer(store: str) -> Callable[[], None]:

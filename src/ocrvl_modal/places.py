@@ -12,7 +12,10 @@ STORE_NAMES = ("data", "models", "outputs", "wheels")
 
 
 class Places(BaseModel):
-    """The folders a job may use: the four stores, and scratch space that may vanish when the job ends."""
+    """The folders a job may use: the four stores, and scratch space that may vanish when the job ends.
+
+    ``remote`` says that the stores lie behind a network, where reading many small files takes long.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,6 +24,7 @@ class Places(BaseModel):
     outputs: Path
     wheels: Path
     scratch: Path
+    remote: bool = False
 
     @classmethod
     def under(cls, home: Path) -> Places:

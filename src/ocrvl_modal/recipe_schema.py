@@ -37,7 +37,9 @@ class ModelPart(_Part):
 class DataPart(_Part):
     """What is learned from, and how long a sample may be."""
 
-    train: str | None = Field(None, description="JSONL of training samples: a file here, or /data/… in the data store.")
+    train: str | None = Field(
+        None, description="JSONL of training samples: a file here, or NAME@VERSION or /data/… in the data store."
+    )
     validation: str | None = Field(None, description="JSONL for the evaluation loss while training; may be absent.")
     test: str | None = Field(None, description="JSONL held out for `ocrvl eval`; no other step reads it.")
     max_seq_len: int = Field(

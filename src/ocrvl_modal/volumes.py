@@ -50,6 +50,7 @@ VOLUMES = {
 PLACES = Places(
     **{name: Path(VOLUMES[name].mount) for name in STORE_NAMES},
     scratch=Path("/tmp/ocrvl"),  # a container's own disk, which nobody else sees
+    remote=True,
 )
 """The folders that jobs see in a container."""
 

@@ -75,7 +75,7 @@ class Cloud:
 
 
 def _is_note(path: str) -> bool:
-    return "builds/" in path or path.endswith("/.used")
+    return "builds/" in path or path.endswith("/.used") or "/.pushing/" in path
 
 
 @pytest.fixture

@@ -148,6 +148,22 @@ def put(path: Path, size: int = 2048, *, days: float = 0) -> None:
     os.utime(path, (moment, moment))
 
 
+def test_rows_in_the_store_get_the_images_that_they_name_by_address(cloud: Cloud, site: Site) -> None:
+    image = next((cloud.shell.cwd / "digits" / "images").iterdir()).read_bytes()
+    site.files = {"/1.png": image}
+    row = {
+        "messages": [{"role": "user", "content": "<image>OCR:"}, {"role": "assistant", "content": "1"}],
+        "images": [f"{site.url}/1.png"],
+    }
+    (cloud.shell.cwd / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    cloud("volume", "put", "rows.jsonl", "/data/set/rows.jsonl")
+    told = cloud("data", "localize", "/data/set/rows.jsonl", "--json")
+    assert (told.data["rows"], told.data["images"]["fetched"]) == ("/data/set/rows-local/rows.jsonl", 1)
+    folder = cloud.fake.volume("paddleocr-vl-data") / "set" / "rows-local"
+    (name,) = json.loads((folder / "rows.jsonl").read_text())["images"]
+    assert (folder / name).read_bytes() == image
+
+
 def test_what_is_of_no_more_use_is_shown_with_its_price_and_removed_when_told_to(cloud: Cloud) -> None:
     cloud("volume", "check")
     data, models = cloud.fake.volume("paddleocr-vl-data"), cloud.fake.volume("paddleocr-vl-models")

@@ -79,7 +79,7 @@ def test_a_dataset_that_was_uploaded_once_is_not_uploaded_again(cloud: Cloud) ->
     cloud.fake.faults({"on": "enqueue", "function": "train", "seconds": 60, "times": 9})
     cloud.train("one", *SHORT)
     uploads = len(cloud.uploads())
-    datasets = list((cloud.fake.volume("paddleocr-vl-data") / "uploads").iterdir())
+    datasets = list((cloud.fake.volume("paddleocr-vl-data") / "datasets" / "digits").iterdir())
     for path in (path for dataset in datasets for path in dataset.rglob("*")):
         os.utime(path, (0, 0))
     cloud.train("two", *SHORT)

@@ -65,7 +65,58 @@ CASES = {
     "model that nobody has": (("model", "show", "1.7"), 5, "1.7", "tiny"),
     "model that is not here": (("model", "verify", "1.6"), 5, "1.6", "ocrvl download model"),
     "garbage of any age": (("volume", "gc", "--older-than", "inf", "--yes"), 2, "--older-than", "--help"),
+    "checking some of the images": (
+        ("data", "check", "digits/train.jsonl", "--images", "some"),
+        2,
+        "--images is all, sample or none",
+        "--images sample",
+    ),
+    "mending over another file": (
+        ("data", "check", "digits/train.jsonl", "--model", "tiny", "--fix", "digits/test.jsonl"),
+        2,
+        "is there already",
+        "--fix digits/train-fixed.jsonl",
+    ),
+    "comparing with what is not there": (
+        ("data", "check", "digits/train.jsonl", "--model", "tiny", "--against", "nowhere.jsonl"),
+        5,
+        "nowhere.jsonl",
+        "",
+    ),
+    "splitting what is not there": (("data", "split", "./nowhere.jsonl", "--out", "x"), 5, "nowhere.jsonl", "synth"),
+    "shares that do not add up": (
+        ("data", "split", "digits/train.jsonl", "--out", "x", "--train", "0.5"),
+        2,
+        "add up to 1",
+        "--train 0.8",
+    ),
+    "a split over other files": (("data", "split", "digits/test.jsonl", "--out", "."), 2, "would be replaced", "--out"),
+    "splitting a stored dataset": (("data", "split", "digits@v1", "--out", "x"), 2, "packed", "ocrvl data pull"),
+    "mixing with a weight that is none": (("data", "mix", "digits/train.jsonl=much", "--out", "x"), 2, "much", "=3"),
+    "sampling over the dataset": (
+        ("data", "sample", "digits/train.jsonl", "--out", "digits/train.jsonl"),
+        2,
+        "the dataset itself",
+        "--out",
+    ),
+    "a plot that is no picture": (("data", "stats", "digits/train.jsonl", "--plot", "x.txt"), 2, "x.txt", ".png"),
+    "a preview that is no page": (("data", "preview", "digits/train.jsonl", "--out", "x"), 2, ".html", "page.html"),
+    "a text that is not there": (("data", "synth", "--text", "no.txt", "--out", "x"), 5, "no.txt", "--text"),
+    "converting what is not there": (("data", "convert", "nowhere", "--out", "x"), 5, "nowhere", "hf://"),
+    "converting to an unknown form": (
+        ("data", "convert", "digits/train.jsonl", "--out", "x", "--to", "erniekt"),
+        2,
+        "erniekt",
+        "erniekit",
+    ),
+    "converting what looks like nothing": (("data", "convert", "digits/images", "--out", "x"), 2, "looks like", "--from"),
+    "localizing what is not there": (("data", "localize", "nowhere.jsonl"), 5, "nowhere.jsonl", ""),
     "dataset from nowhere": (("download", "dataset", "http://[bad/x.jsonl"), 2, "[bad", ""),
+    "push of nothing": (("data", "push", "./nowhere.jsonl"), 5, "nowhere.jsonl", ""),
+    "push under no name": (("data", "push", "digits", "--name", "a b"), 2, "a b", "--name a-b"),
+    "dataset that nobody pushed": (("data", "pull", "nobody"), 5, "nobody", "ocrvl data ls"),
+    "version that nobody pushed": (("train", "--data", "digits@v9", "--model", "tiny"), 5, "digits", "ocrvl data ls"),
+    "pull of a path": (("data", "pull", "./digits"), 2, "./digits", "ocrvl data ls"),
     "resume from nothing": ((*TRAIN, "--resume-from", "nobody"), 5, "nobody", ""),
 }
 
@@ -106,7 +157,7 @@ def test_a_dataset_that_cannot_be_trained_on_stops_before_anything_is_written(sh
     assert "ocrvl data check" in error["hint"]
     assert not shell.run_folder("a").exists()
     report = shell("data", "check", bad, "--model", "tiny", "--json", code=3).data
-    assert report["problems"]
+    assert report["findings"]
 
 
 def test_a_sample_over_the_length_limit_is_named(shell: Shell) -> None:

@@ -72,7 +72,7 @@ def test_it_has_the_tensors_that_only_paddleformers_asks_for(tiny: Path) -> None
 def test_it_learns_to_read_digits_that_it_never_saw(tmp_path: Path, make_work: Callable[..., Any]) -> None:
     """The demonstration of the quickstart: about half a minute on one thread."""
     from ocrvl_modal.data.rows import read_samples
-    from ocrvl_modal.data.synth import synthesize_digits
+    from ocrvl_modal.data.synthesis.digits import synthesize_digits
     from ocrvl_modal.engines.reader import Reader
     from ocrvl_modal.evals.metrics import score
 

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.standin import House, export_nothing_but_the_weights
 from ocrvl_modal import locks
+from ocrvl_modal.backends import prompts
 from ocrvl_modal.jobs import train
 
 
@@ -18,6 +19,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     house.furnish()
     monkeypatch.setattr(train, "get_engine", lambda _: house.engine)
     monkeypatch.setattr(train, "export_model", export_nothing_but_the_weights)
-    monkeypatch.setattr(train, "check_prompt_identity", lambda *_: None)
+    for place in (train, prompts):
+        monkeypatch.setattr(place, "check_prompt_identity", lambda *_: None)
     monkeypatch.setattr(locks, "_PROBE_GRACE_S", 0.05)
     return house

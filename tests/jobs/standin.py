@@ -16,7 +16,7 @@ from ocrvl_modal import files
 from ocrvl_modal.backends.base import RunSlot
 from ocrvl_modal.backends.local import LocalBackend
 from ocrvl_modal.backends.submission import Submission, submit
-from ocrvl_modal.data.checks import dataset_digest
+from ocrvl_modal.data.digest import dataset_digest
 from ocrvl_modal.engines.base import EngineEvent, EngineJob
 from ocrvl_modal.engines.transformers import TransformersEngine
 from ocrvl_modal.jobs import train
@@ -46,6 +46,9 @@ class StandInEngine:
     options: dict[str, Any] = field(default_factory=dict)
     name = "transformers"
     variables: dict[str, str] = field(default_factory=dict)
+
+    def sample_pieces(self, member: FamilyMember, prompt: str, target: str) -> tuple[str, ...]:
+        return member.render_prompt(prompt), target, "</s>"
 
     def write_config(self, job: EngineJob) -> Path:
         config = {

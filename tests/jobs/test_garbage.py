@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from data.stored import Shelf, make_dataset
 from jobs.standin import House
 from ocrvl_modal import locks
+from ocrvl_modal.jobs.datasets import localized
 from ocrvl_modal.pins import FRAMEWORK_WHEELS
 from ocrvl_modal.runs.checkpoints import mark_complete
 from ocrvl_modal.runs.layout import RunLayout
@@ -239,3 +241,83 @@ def test_how_much_lies_where_is_added_up(house: House) -> None:
     below = {usage.place: usage.size_bytes for usage in usage_below(house.backend, "/data/one")}
     assert below == {"/data/one/images": 3000, "/data/one/b": 1000}
     assert set(usages) <= {usage.place for usage in usage_below(house.backend, "/")}
+
+
+class TestStoredDatasets:
+    @pytest.fixture
+    def shelf(self, house: House) -> Shelf:
+        return Shelf(house.home)
+
+    @staticmethod
+    def make_old(house: House) -> None:
+        for path in house.places.data.rglob("*"):
+            age(path, 2)
+
+    def test_a_shard_that_no_dataset_names_goes(self, house: House, shelf: Shelf, found: Found, tmp_path: Path) -> None:
+        one = shelf.push(make_dataset(tmp_path / "one", range(3))).index
+        other = shelf.push(make_dataset(tmp_path / "two", range(3, 6))).index
+        assert found() == {}
+        house.backend.stores.remove(other.place)
+        assert found() == {}
+        self.make_old(house)
+        assert set(found()) == {shard.place for shard in other.shards}
+        remove_garbage(house.backend, found().values(), ALL, tell_nobody)
+        assert found() == {}
+        shelf.pull(one, tmp_path / "out")
+
+    def test_no_shard_goes_while_a_push_is_at_work(
+        self, house: House, shelf: Shelf, found: Found, tmp_path: Path
+    ) -> None:
+        index = shelf.push(make_dataset(tmp_path / "one")).index
+        house.backend.stores.remove(index.place)
+        self.make_old(house)
+        claim = put(house.places.data / "datasets" / ".pushing" / "two@v1.json")
+        assert found() == {}
+        age(claim, 2)
+        assert set(found()) == {shard.place for shard in index.shards}
+
+    def test_an_index_that_cannot_be_read_keeps_all_shards(self, house: House, shelf: Shelf, tmp_path: Path) -> None:
+        index = shelf.push(make_dataset(tmp_path / "one")).index
+        house.places.resolve(f"{index.place}/dataset.json").write_text("{")
+        self.make_old(house)
+        garbage, warnings = find_garbage(house.backend, ALL, tell_nobody)
+        assert garbage == []
+        assert any("'shard'" in warning and "dataset.json" in warning for warning in warnings)
+
+    def test_a_dataset_that_was_pushed_for_a_run_goes_when_no_recipe_names_it(
+        self, house: House, shelf: Shelf, found: Found, tmp_path: Path
+    ) -> None:
+        made = make_dataset(tmp_path / "one")
+        asked_for = shelf.push(make_dataset(tmp_path / "two", range(2)), "two").index
+        pushed = shelf.push(made, automatic=True).index
+        self.make_old(house)
+        assert set(found()) == {pushed.place}
+        shelf.push(made, automatic=True)
+        assert found() == {}
+        self.make_old(house)
+        ended(house, "a", "failed", f"data.train={pushed.reference}")
+        assert found() == {}
+        house.backend.stores.remove("/outputs/a")
+        ended(house, "b", "failed", f"data.train={asked_for.reference}")
+        assert set(found()) == {pushed.place}
+        shelf.push(made)
+        self.make_old(house)
+        assert found() == {}
+
+    def test_an_unpacked_copy_goes_when_no_run_is_at_work_on_it(
+        self, house: House, shelf: Shelf, found: Found, tmp_path: Path
+    ) -> None:
+        index = shelf.push(make_dataset(tmp_path / "one")).index
+        copy = localized(house.places, index.reference).parent
+        place = f"/data/.unpacked/{copy.name}"
+        assert found() == {}
+        self.make_old(house)
+        assert set(found()) == {place}
+        house.submit("a", f"data.train={index.reference}")
+        layout = RunLayout.of(house.places.outputs, "a")
+        record = json.loads(layout.record.read_text())
+        layout.record.write_text(json.dumps({**record, "state": "training"}))
+        lock = locks.acquire(layout.lock)
+        assert lock is not None
+        assert found() == {}
+        os.close(lock)

@@ -363,13 +363,16 @@ def test_a_spawned_job_holds_the_runs_lock_after_its_starter_and_has_its_own_ses
 def test_a_dataset_is_read_where_it_lies(
     backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def staged(reference: str) -> StagedDataset:
+        return backend.stage_datasets({"train": reference}, lambda *_: None)["train"]
+
     monkeypatch.chdir(tmp_path)
-    assert backend.stage_dataset("./x.jsonl") == StagedDataset(str(tmp_path / "x.jsonl"))
+    assert staged("./x.jsonl") == StagedDataset(str(tmp_path / "x.jsonl"))
     backend.stores.write_bytes("/data/x.jsonl", b"")
-    assert backend.stage_dataset("/data/x.jsonl") == StagedDataset("/data/x.jsonl")
+    assert staged("/data/x.jsonl") == StagedDataset("/data/x.jsonl")
     assert backend.readable_path("/data/x.jsonl") == backend.places.data / "x.jsonl"
     with pytest.raises(OcrvlError, match=r"no /data/y\.jsonl") as caught:
-        backend.stage_dataset("/data/y.jsonl")
+        staged("/data/y.jsonl")
     assert caught.value.code == ExitCode.NOT_FOUND
 
 

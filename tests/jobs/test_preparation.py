@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.stored import Shelf, make_dataset
 from jobs.standin import House
 from ocrvl_modal import files
 from ocrvl_modal.backends import preparation
+from ocrvl_modal.backends.base import StagedDataset
+from ocrvl_modal.backends.dataset_store import load_index
 from ocrvl_modal.backends.preparation import Asked, Resolved
+from ocrvl_modal.backends.submission import submit
+from ocrvl_modal.data.shards.references import DatasetReference
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.fetched_models import FetchedModel
 from ocrvl_modal.models import FAMILY
@@ -243,4 +249,60 @@ def test_images_that_are_held_out_and_trained_on_are_warned_of(house: House, dig
         resolve(house, data=str(tmp_path / "train.jsonl"), name="a"), house.backend, lambda *_: None
     )
     assert len(checked.warnings) == 1
-    assert "share 4 images" in checked.warnings[0]
+    assert "images that another split has too (4)" in checked.warnings[0]
+
+
+class TestStoredData:
+    @pytest.fixture
+    def shelf(self, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+        """A store with two versions of a dataset, and a working folder with nothing in it."""
+        shelf = Shelf(house.home)
+        shelf.push(make_dataset(tmp_path / "one", test=range(2)), version="v1")
+        shelf.push(make_dataset(tmp_path / "two", range(2), validation=range(2, 4), extra=range(2)), version="v2")
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+        return shelf
+
+    def test_a_name_is_pinned_to_its_newest_version_and_takes_the_splits_of_that(
+        self, house: House, shelf: Shelf
+    ) -> None:
+        resolved = resolve(house, data="lines")
+        data = resolved.recipe.data
+        assert (data.train, data.validation, data.test) == ("lines@v2", "lines@v2/validation", None)
+        assert resolved.notes == (
+            "train: lines is lines@v2",
+            "validation: lines@v2/validation, found beside the training data",
+        )
+        assert "-lines-" in resolved.name
+
+    def test_a_version_stays_and_so_do_splits_that_are_named(self, house: House, shelf: Shelf) -> None:
+        resolved = resolve(house, data="lines@v1", sets=("data.validation=lines@v2/validation",))
+        data = resolved.recipe.data
+        assert (data.train, data.validation, data.test) == ("lines@v1", "lines@v2/validation", "lines@v1/test")
+
+    def test_another_split_takes_none_with_it(self, house: House, shelf: Shelf) -> None:
+        data = resolve(house, data="lines@v2/extra").recipe.data
+        assert (data.train, data.validation, data.test) == ("lines@v2/extra", None, None)
+
+    def test_a_file_of_that_name_goes_first(self, house: House, shelf: Shelf) -> None:
+        Path("lines").write_text(house.data.read_text())
+        assert resolve(house, data="lines").recipe.data.train == "lines"
+
+    def test_a_run_on_it_keeps_its_digest_and_sees_what_changed(self, house: House, shelf: Shelf) -> None:
+        house.engine.options = {}
+        staged = house.backend.stage_datasets({"train": "lines@v1"}, lambda *_: None)["train"]
+        index = load_index(shelf.stores, DatasetReference("lines", "v1"))
+        assert staged == StagedDataset("lines@v1", index.splits["train"].sha256)
+        submission = replace(house.submission("a", "data.train=lines@v1"), dataset_sha256=str(staged.sha256))
+        submit(house.backend, submission, print)
+        other = load_index(shelf.stores, DatasetReference("lines", "v2"))
+        files.write_bytes(house.places.resolve(f"{index.place}/dataset.json"), other.to_json())
+        house.work()
+        record = house.record("a")
+        assert record.state == "failed"
+        assert record.error is not None
+        assert "not what it was" in record.error.message
+        files.write_bytes(house.places.resolve(f"{index.place}/dataset.json"), index.to_json())
+        submit(house.backend, submission, print)
+        house.work()
+        assert house.record("a").state == "done"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,13 @@ class Site:
     redirects: dict[str, str] = field(default_factory=dict)
     retry_after: str = ""
     """What comes along with each failure, where anything does."""
+    delay_s: float = 0.0
+    """How long an answer takes."""
     asked: Counter[str] = field(default_factory=Counter)
+    asked_at: list[float] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
 
@@ -43,7 +50,14 @@ def serve_site() -> Iterator[Site]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            site.asked[self.path] += 1
+            with site.lock:
+                site.asked[self.path] += 1
+                site.asked_at.append(time.monotonic())
+                site.at_once += 1
+                site.most_at_once = max(site.most_at_once, site.at_once)
+            time.sleep(site.delay_s)
+            with site.lock:
+                site.at_once -= 1
             statuses = site.fails.get(self.path)
             if statuses:
                 self._answer(statuses.pop(0), headers={"Retry-After": site.retry_after} if site.retry_after else None)

@@ -42,9 +42,9 @@ def test_check_ends_with_exit_code_3_and_shows_problems_by_kind(
         data.check(str(digits / "train.jsonl"), model="tiny")
     assert caught.value.code == ExitCode.DATA_INVALID
     lines = capsys.readouterr().out.splitlines()
-    assert "image_missing: 6" in lines
+    assert "error: image_missing: 6 – images that are not there" in lines
     assert sum("there is no image" in line for line in lines) == 3
-    assert "  and 3 more (all with --json)" in lines
+    assert "  and 3 more" in lines
 
 
 def test_check_gives_the_whole_report_as_json_with_exit_code_3(
@@ -58,8 +58,8 @@ def test_check_gives_the_whole_report_as_json_with_exit_code_3(
     assert caught.value.code == ExitCode.DATA_INVALID
     envelope = json.loads(capsys.readouterr().out)
     assert envelope["command"] == "data check"
-    assert envelope["data"]["counts"] == {"unknown_prompt": 1}
-    assert len(envelope["warnings"]) == 1
+    assert envelope["data"]["counts"] == {"unknown_prompt": 1, "duplicate": 1}
+    assert envelope["data"]["warnings"] == 1
     data.check(str(path), model="tiny", extra_prompt=["[bold]OCR:"])
     assert "[bold]OCR: 1" in capsys.readouterr().out
 
@@ -71,7 +71,7 @@ def test_check_takes_the_length_of_the_models_recipe_or_the_one_given(
     assert "of 512 allowed" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         data.check(str(digits / "train.jsonl"), max_seq_len=100)
-    assert "too_long: 6" in capsys.readouterr().out
+    assert "error: too_long: 6" in capsys.readouterr().out
 
 
 def test_check_counts_tokens_where_the_model_is_here(
@@ -87,7 +87,7 @@ def test_check_counts_tokens_where_the_model_is_here(
     data.check(str(digits / "train.jsonl"), model="tiny", json=True)
     report = json.loads(capsys.readouterr().out)["data"]
     assert report["tokens_counted"] is True
-    assert report["sequence_tokens_max"] == 6 + 4 + 1 + 1
+    assert report["sequence_tokens_max"] == 6 + 1 + 1
 
 
 def test_a_place_in_the_data_store_is_checked_and_filled(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

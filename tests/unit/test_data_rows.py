@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocrvl_modal.data.rows import ROW_FORMATS, RowFormat, read_samples, scan, to_row
-from ocrvl_modal.data.schema import Problem, Sample
+from ocrvl_modal.data.schema import Finding, Sample
 from ocrvl_modal.errors import ExitCode, OcrvlError
 
 MESSAGES: dict[str, Any] = {
@@ -23,13 +23,13 @@ ERNIEKIT: dict[str, Any] = {
 }
 
 
-def scan_bytes(folder: Path, content: bytes) -> list[Sample | Problem]:
+def scan_bytes(folder: Path, content: bytes) -> list[Sample | Finding]:
     path = folder / "train.jsonl"
     path.write_bytes(content)
     return list(scan(path))
 
 
-def scan_row(folder: Path, row: Any) -> Sample | Problem:
+def scan_row(folder: Path, row: Any) -> Sample | Finding:
     (only,) = scan_bytes(folder, json.dumps(row).encode())
     return only
 
@@ -113,7 +113,8 @@ def test_text_keeps_its_line_breaks_and_signs(tmp_path: Path) -> None:
         (b'{"messages": [', "not_json", "not JSON"),
         (b"{'messages': []}", "not_json", "not JSON"),
         (b'{"messages": NaN}', "not_json", "not JSON"),
-        (b'{"a": "\\ud800x"}', "not_json", "not JSON"),
+        (b'{"a": "\\ud800x"}', "surrogate", "a has half of a pair"),
+        (b'{"a": [{"\\udc00": 1}]}', "surrogate", "a[0] has half of a pair"),
         (b'{"a":' * 100_000, "not_json", "not JSON"),
         (b"\xff\xfe{\x00", "not_utf8", "byte 1 of the line is not UTF-8"),
         (b'{"a": "caf\xe9"}', "not_utf8", "byte 11"),
@@ -126,7 +127,7 @@ def test_text_keeps_its_line_breaks_and_signs(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_no_row_is_a_problem(tmp_path: Path, line: bytes, kind: str, words: str) -> None:
     (problem,) = scan_bytes(tmp_path, line + b"\n")
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Finding)
     assert (problem.line, problem.kind) == (1, kind)
     assert words in problem.message
 
@@ -152,7 +153,8 @@ def test_a_line_that_is_no_row_is_a_problem(tmp_path: Path, line: bytes, kind: s
         (turns(("system", "Read."), ASK, ANSWER), "system_turn", "system turn"),
         (turns(ASK, ANSWER, tools=[{}]), "unsupported", "'tools'"),
         (turns(ASK, ANSWER, videos=["a.mp4"]), "unsupported", "'videos'"),
-        (turns(ASK, ANSWER, label=[1]), "unsupported", "'label'"),
+        (turns(ASK, ANSWER, label=[0]), "no_learned_turn", "label is 0 for every answer"),
+        (turns(ASK, ANSWER, label=[1, 1]), "wrong_shape", "2 values for 1 answers"),
         (turns(ASK, ANSWER, ("user", "More?"), ("assistant", "No")), "multi_turn", "4 turns"),
         (turns(ASK), "wrong_turns", "must be user then assistant, not user"),
         (turns(), "wrong_turns", "not empty"),
@@ -162,20 +164,25 @@ def test_a_line_that_is_no_row_is_a_problem(tmp_path: Path, line: bytes, kind: s
         ({**MESSAGES, "images": ["a.png", "b.png"]}, "image_count", "2 images"),
         (turns(("user", "OCR:"), ANSWER), "image_count", "no <image>"),
         (turns(("user", "<image><image>OCR:"), ANSWER), "image_count", "2 <image>"),
+        (
+            {**turns(("user", "<image><image>OCR:"), ANSWER), "images": ["a.png", "b.png"]},
+            "image_count",
+            "has 2 images; a sample has exactly one",
+        ),
         (turns(("user", "OCR:<image>"), ANSWER), "image_place", "must begin"),
         (turns(ASK, ("assistant", "")), "empty_target", "target is empty"),
         (turns(ASK, ("assistant", " \n")), "empty_target", "target is empty"),
         (turns(ASK, ("assistant", "a<image>")), "reserved_text", "the target has <image>"),
         (turns(ASK, ("assistant", "<s>a</s>")), "reserved_text", "the target has </s>"),
         (turns(("user", "<image><|IMAGE_END|>OCR:"), ANSWER), "reserved_text", "the prompt has <|IMAGE_END|>"),
-        ({**MESSAGES, "images": ["https://example.org/a.png"]}, "image_not_a_file", "URL"),
-        ({**MESSAGES, "images": ["data:image/png;base64,iVBORw0KGgo="]}, "image_not_a_file", "embedded"),
-        ({**MESSAGES, "images": ["iVBORw0KGgo" * 1000]}, "image_not_a_file", "embedded"),
+        ({**MESSAGES, "images": ["https://example.org/a.png"]}, "image_url", "URL"),
+        ({**MESSAGES, "images": ["data:image/png;base64,iVBORw0KGgo="]}, "image_embedded", "embedded"),
+        ({**MESSAGES, "images": ["iVBORw0KGgo" * 1000]}, "image_embedded", "embedded"),
     ],
 )
 def test_a_messages_row_of_wrong_shape_is_a_problem(tmp_path: Path, row: Any, kind: str, words: str) -> None:
     problem = scan_row(tmp_path, row)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Finding)
     assert problem.kind == kind
     assert words in problem.message
 
@@ -198,21 +205,26 @@ def test_a_messages_row_of_wrong_shape_is_a_problem(tmp_path: Path, row: Any, ki
         (texts(("mask", "OCR:"), ("no_mask", "402"), video_info=[{}]), "unsupported", "'video_info'"),
         (texts(("mask", "OCR:"), ("no_mask", "4"), ("mask", "More?"), ("no_mask", "2")), "multi_turn", "4 turns"),
         (texts(("no_mask", "402"), ("mask", "OCR:")), "wrong_turns", "not no_mask then mask"),
-        (texts(("mask", "OCR:")), "wrong_turns", "not mask"),
+        (texts(("mask", "OCR:")), "no_learned_turn", "no_mask"),
         ({**ERNIEKIT, "image_info": []}, "image_count", "no images"),
         ({**ERNIEKIT, "image_info": ERNIEKIT["image_info"] * 2}, "image_count", "2 images"),
         (
             {**ERNIEKIT, "image_info": [{"image_url": "a.png", "matched_text_index": 1}]},
             "image_place",
-            "must be 0, not 1",
+            "stands in the answer",
+        ),
+        (
+            {**ERNIEKIT, "image_info": [{"image_url": "a.png", "matched_text_index": 2}]},
+            "image_index",
+            "matched_text_index is 2",
         ),
         (texts(("mask", "OCR:"), ("no_mask", "")), "empty_target", "target is empty"),
-        ({**ERNIEKIT, "image_info": [{"image_url": "http://host/a.png"}]}, "image_not_a_file", "URL"),
+        ({**ERNIEKIT, "image_info": [{"image_url": "http://host/a.png"}]}, "image_url", "URL"),
     ],
 )
 def test_an_erniekit_row_of_wrong_shape_is_a_problem(tmp_path: Path, row: Any, kind: str, words: str) -> None:
     problem = scan_row(tmp_path, row)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Finding)
     assert problem.kind == kind
     assert words in problem.message
 
@@ -220,7 +232,7 @@ def test_an_erniekit_row_of_wrong_shape_is_a_problem(tmp_path: Path, row: Any, k
 def test_a_bad_row_does_not_end_the_reading(tmp_path: Path) -> None:
     good = json.dumps(MESSAGES).encode()
     items = scan_bytes(tmp_path, good + b"\n{\n" + good + b"\n")
-    assert [type(item) for item in items] == [Sample, Problem, Sample]
+    assert [type(item) for item in items] == [Sample, Finding, Sample]
     assert [item.line for item in items] == [1, 2, 3]
 
 
@@ -238,13 +250,13 @@ def test_a_blank_line_between_rows_is_a_problem(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b"\n  \r\n", b"\xef\xbb\xbf"])
 def test_a_file_without_a_row_is_one_problem(tmp_path: Path, content: bytes) -> None:
     (problem,) = scan_bytes(tmp_path, content)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Finding)
     assert (problem.line, problem.kind) == (None, "empty")
 
 
 def test_a_json_array_is_one_problem(tmp_path: Path) -> None:
     (problem,) = scan_bytes(tmp_path, json.dumps([MESSAGES] * 3, indent=1).encode())
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Finding)
     assert (problem.line, problem.kind) == (None, "json_array")
     assert "write one object a line" in problem.message
 

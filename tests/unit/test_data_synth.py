@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ocrvl_modal.data.checks import check_dataset, overlap
+from ocrvl_modal.data.checking.demands import Demands
+from ocrvl_modal.data.checking.whole import check_splits
 from ocrvl_modal.data.rows import ROW_FORMATS, RowFormat, read_samples
-from ocrvl_modal.data.synth import PROMPT, SynthReport, synthesize_digits
+from ocrvl_modal.data.synthesis.digits import PROMPT, SynthReport, synthesize_digits
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.models import FAMILY
 
@@ -30,16 +31,13 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_made_dataset_passes_the_checks_of_the_tiny_model(tmp_path: Path, row_format: RowFormat) -> None:
     made = make(tmp_path / "digits", row_format=row_format)
     tiny = FAMILY["tiny"]
-    reports = [
-        check_dataset(path, prompts=tiny.prompts.values(), pixels=tiny.pixels, max_seq_len=512)
-        for path in (made.train, made.validation, made.test)
-    ]
-    assert [report.samples for report in reports] == [12, 4, 3]
-    for report in reports:
-        report.raise_if_invalid()
-        assert report.warnings == ()
+    paths = {"train": made.train, "validation": made.validation, "test": made.test}
+    reports = check_splits(paths, Demands(tuple(tiny.prompts.values()), tiny.pixels, 512))
+    assert [report.samples for report in reports.values()] == [12, 4, 3]
+    for report in reports.values():
+        assert report.findings == ()
         assert report.vision_tokens.max == 6
-    assert overlap(reports[0], reports[1]) == overlap(reports[0], reports[2]) == []
+    assert len(reports["train"].compared) == 2
     key = "messages" if row_format == "messages" else "text_info"
     assert all(key in json.loads(line) for line in made.train.read_text().splitlines())
 

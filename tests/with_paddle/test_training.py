@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from conftest import wait_until
-from ocrvl_modal.data.synth import synthesize_digits
+from ocrvl_modal.data.synthesis.digits import synthesize_digits
 from ocrvl_modal.engines.base import STOPPED_EXIT_CODE, EngineFailed
 from ocrvl_modal.jobs.process_marks import MARK, marked_processes
 from with_paddle.conftest import Run

@@ -9,14 +9,14 @@ from typing import Any
 
 def references_in(line: str) -> tuple[str, ...]:
     """Return the images that a row names; none where the line is no row, which is for a check to tell."""
-    return tuple(holder[key] for holder, key in _holders(_row(line)))
+    return tuple(holder[key] for holder, key in holders_in(_row(line)))
 
 
 def with_references(line: str, new: Mapping[str, str]) -> str:
     """Return a row with the images that are in ``new`` named as they are there; a line without them as it is."""
     row = _row(line)
     changed = False
-    for holder, key in _holders(row):
+    for holder, key in holders_in(row):
         if holder[key] in new:
             holder[key] = new[holder[key]]
             changed = True
@@ -42,8 +42,8 @@ def _row(line: str) -> Any:
         return None
 
 
-def _holders(row: Any) -> list[tuple[Any, Any]]:
-    """Return where a row's images are written: each a list or an object, and the index or key in it."""
+def holders_in(row: Any) -> list[tuple[Any, Any]]:
+    """Return where a row, as JSON gives it, names its images: each a list or an object, and the index or key in it."""
     if not isinstance(row, dict):
         return []
     holders: list[tuple[Any, Any]] = []

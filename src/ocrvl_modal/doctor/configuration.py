@@ -132,7 +132,7 @@ _READERS: Mapping[str, Callable[[Path], str]] = {
 
 def _job(scratch: Path, engine: str) -> EngineJob:
     """Return a tiny run: the toy model and four images, made here."""
-    from ocrvl_modal.data.synth import synthesize_digits
+    from ocrvl_modal.data.synthesis.digits import synthesize_digits
 
     make_tiny_model(scratch / "model")
     synthesize_digits(scratch / "digits", train=2, validation=1, test=1)

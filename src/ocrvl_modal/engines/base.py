@@ -91,6 +91,13 @@ class Engine(Protocol):
         """Return what of the recipe this engine leaves out, as warnings; raise a usage error for what it cannot do."""
         ...
 
+    def sample_pieces(self, member: FamilyMember, prompt: str, target: str) -> tuple[str, ...]:
+        """Return the texts that the engine encodes one by one for a sample, with one placeholder for its image.
+
+        Together they are the whole sample; the last two are the target and its end.
+        """
+        ...
+
     def write_config(self, job: EngineJob) -> Path:
         """Write the engine's own configuration into the attempt's folder, and what it needs beside it; return it."""
         ...

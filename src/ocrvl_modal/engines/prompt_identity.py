@@ -1,126 +1,119 @@
 """Proof that training asks a model as the model's own chat template does.
 
 The commonest failure in the field is a model trained with another member's prompt tail: it hallucinates. So no run
-starts unless the text and the tokens of the training prompt are those of the base model's own files.
+starts unless a whole sample, as text and as tokens, is what the base model's own files make of it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
 
+from ocrvl_modal.data.schema import Finding
+from ocrvl_modal.engines.chat_template import OWN_FILES, TEMPLATE_FILE, ChatTemplate, read_json
 from ocrvl_modal.engines.reader import load_tokenizer
-from ocrvl_modal.errors import OcrvlError, not_found, usage_error
+from ocrvl_modal.engines.text_difference import show_difference
+from ocrvl_modal.errors import OcrvlError, usage_error
 from ocrvl_modal.models import FAMILY, FamilyMember
 
-TEMPLATE_FILE = "chat_template.jinja"
+Pieces = Callable[[FamilyMember, str, str], tuple[str, ...]]
+"""How an engine writes a sample, see :meth:`ocrvl_modal.engines.base.Engine.sample_pieces`."""
 
-_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_OWN_FILES = "take {} from the model's own repository"
+LIBRARIES = ("jinja2", "tokenizers")
+"""What must be importable to compare."""
+
+_END = "</s>"
+# Letters, digits, a space, the end of a line and the model's own prompt tail: what a template might treat in its way.
+_TARGET = "12 ab\nAssistant: c"
 
 
-def check_prompt_identity(model: Path, member: FamilyMember, prompts: Iterable[str]) -> None:
-    """Raise an error where ``member`` would ask the model in ``model`` otherwise than its own files say.
+def own_pieces(member: FamilyMember, prompt: str, target: str) -> tuple[str, ...]:
+    """Return what we ourselves encode for a sample: all up to the answer, the answer, and its end."""
+    return member.render_prompt(prompt), target, _END
 
-    For each of ``prompts`` the text must be that of the chat template; its tokens must be the same, and one of them
-    the image's placeholder, by the number that the model's configuration gives it.
+
+def check_prompt_identity(
+    model: Path, member: FamilyMember, prompts: Iterable[str], pieces: Pieces = own_pieces
+) -> None:
+    """Raise an error where an engine would train the model in ``model`` on other samples than its own files say.
+
+    For each of ``prompts`` a sample's text must be that of the chat template; the tokens of its pieces must be those of
+    the template's prompt and of what follows it, and one of them the image's placeholder, by the number that the
+    model's configuration gives it.
     """
-    tokenizer = load_tokenizer(model)
-    template = _Template(model)
-    image_token = _read_json(model / "config.json").get("image_token_id")
+    comparison = _Comparison(model, member, pieces)
     for prompt in prompts:
-        ours, theirs = member.render_prompt(prompt), template.render(prompt)
-        our_tokens, their_tokens = (tokenizer.encode(text, add_special_tokens=False).ids for text in (ours, theirs))
-        if ours != theirs or our_tokens != their_tokens:
-            raise _differs(model, member, prompt, ours, theirs)
-        if our_tokens.count(image_token) != 1:
-            raise usage_error(
-                f"{model}: the tokenizer does not turn the prompt's image placeholder into token {image_token},"
-                " the image token of config.json",
-                _OWN_FILES.format("config.json and tokenizer.json"),
-            )
+        comparison.check(prompt)
 
 
-class _Template:
-    """A model's chat template, rendered as transformers does."""
+def prompt_identity_findings(
+    model: Path, member: FamilyMember, prompts: Iterable[str], pieces: Pieces = own_pieces
+) -> tuple[Finding, ...]:
+    """Return what :func:`check_prompt_identity` raises, as findings: one for each prompt that differs.
 
-    def __init__(self, model: Path) -> None:
-        from jinja2 import TemplateError
-
-        self._path = model / TEMPLATE_FILE
-        try:
-            self._template = _environment().from_string(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise not_found(f"there is no {self._path}", _OWN_FILES.format(TEMPLATE_FILE)) from error
-        except TemplateError as error:
-            raise self._broken(error) from error
-        self._tokens = _named_tokens(_read_json(model / "tokenizer_config.json"))
-
-    def render(self, prompt: str) -> str:
-        """Return the text that the template makes of one image and ``prompt``, ready for the answer."""
-        content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        messages = [{"role": "user", "content": content}]
-        try:
-            text: str = self._template.render(
-                messages=messages, tools=None, documents=None, add_generation_prompt=True, **self._tokens
-            )
-        except Exception as error:  # a template may fail in any way that code does
-            raise self._broken(error) from error
-        return text
-
-    def _broken(self, error: Exception) -> OcrvlError:
-        return usage_error(f"{self._path} cannot be rendered: {error}", _OWN_FILES.format(TEMPLATE_FILE))
-
-
-def _environment() -> Any:
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    return environment
-
-
-def _raise(message: str) -> NoReturn:
-    raise ValueError(message)
-
-
-def _named_tokens(config: dict[str, Any]) -> dict[str, str]:
-    """Return the special tokens that a template may name; each stands in the file as text or with its properties."""
-    tokens = {}
-    for name in _TOKEN_NAMES:
-        token = config.get(name)
-        if text := token.get("content") if isinstance(token, dict) else token:
-            tokens[name] = str(text)
-    return tokens
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+    A model without the files to compare with gives one finding that says so.
+    """
+    found: list[Finding] = []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise not_found(f"there is no {path}", _OWN_FILES.format(path.name)) from error
-    except ValueError as error:
-        raise usage_error(f"{path} is not JSON: {error}", _OWN_FILES.format(path.name)) from error
-    if not isinstance(content, dict):
-        raise usage_error(f"{path} holds no JSON object", _OWN_FILES.format(path.name))
-    return content
+        comparison = _Comparison(model, member, pieces)
+    except OcrvlError as error:
+        return (Finding("prompt_identity", f"the prompts cannot be compared: {error.message}", hint=error.hint),)
+    for prompt in prompts:
+        try:
+            comparison.check(prompt)
+        except OcrvlError as error:
+            found.append(Finding("prompt_identity", error.message, hint=error.hint))
+    return tuple(found)
 
 
-def _differs(model: Path, member: FamilyMember, prompt: str, ours: str, theirs: str) -> OcrvlError:
-    fitting = [other.name for other in FAMILY.values() if other.repository and other.render_prompt(prompt) == theirs]
-    return usage_error(
-        f"{member.name} is asked with {_tail(ours, prompt)} after the prompt, and {model / TEMPLATE_FILE} says"
-        f" {_tail(theirs, prompt)}: a model trained so would hallucinate",
-        f"--set model.family={fitting[-1]}" if fitting else _OWN_FILES.format(TEMPLATE_FILE),
-    )
+class _Comparison:
+    """One engine's way with one model."""
+
+    def __init__(self, model: Path, member: FamilyMember, pieces: Pieces) -> None:
+        self._model, self._member, self._pieces = model, member, pieces
+        self._tokenizer = load_tokenizer(model)
+        self._template = ChatTemplate(model)
+        self._image_token: int = read_json(model / "config.json").get("image_token_id", -1)
+
+    def check(self, prompt: str) -> None:
+        """Compare text first, whose difference is easier to see than that of tokens."""
+        pieces = self._pieces(self._member, prompt, _TARGET)
+        asked, whole = self._template.prompt(prompt), self._template.sample(prompt, _TARGET)
+        if "".join(pieces[:-2]) != asked:
+            raise self._differs(prompt, "".join(pieces[:-2]), asked)
+        if "".join(pieces) != whole:
+            raise self._differs(prompt, "".join(pieces), whole)
+        ours, theirs = self._tokens(*pieces), self._tokens(asked, _TARGET, whole[len(asked) + len(_TARGET) :])
+        if ours != theirs:
+            raise usage_error(
+                f"{self._member.name}: the tokenizer makes other tokens of a sample's pieces than of"
+                f" {self._model / TEMPLATE_FILE}:\n{show_difference(self._shown(ours), self._shown(theirs))}",
+                OWN_FILES.format("tokenizer.json"),
+            )
+        if ours.count(self._image_token) != 1:
+            raise usage_error(
+                f"{self._model}: the tokenizer does not turn the prompt's image placeholder into token"
+                f" {self._image_token}, the image token of config.json",
+                OWN_FILES.format("config.json and tokenizer.json"),
+            )
+
+    def _tokens(self, *pieces: str) -> list[int]:
+        encoded = (self._tokenizer.encode(piece, add_special_tokens=False).ids for piece in pieces)
+        return list(chain.from_iterable(encoded))
+
+    def _shown(self, tokens: list[int]) -> str:
+        return " ".join(f"{token}:{self._tokenizer.id_to_token(token)}" for token in tokens)
+
+    def _differs(self, prompt: str, ours: str, theirs: str) -> OcrvlError:
+        fitting = [name for name, other in FAMILY.items() if other.repository and _writes(other, prompt, theirs)]
+        return usage_error(
+            f"{self._member.name} would be trained on other text than {self._model / TEMPLATE_FILE} says, and would"
+            f" hallucinate:\n{show_difference(ours, theirs)}",
+            f"--set model.family={fitting[-1]}" if fitting else OWN_FILES.format(TEMPLATE_FILE),
+        )
 
 
-def _tail(text: str, prompt: str) -> str:
-    """Return what stands after the prompt, quoted; the whole text where the prompt is not in it."""
-    return repr(text.rpartition(prompt)[2])
+def _writes(member: FamilyMember, prompt: str, text: str) -> bool:
+    """Say whether a text is the prompt or the whole sample of a member."""
+    return text in (member.render_prompt(prompt), "".join(own_pieces(member, prompt, _TARGET)))

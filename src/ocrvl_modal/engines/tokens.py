@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ocrvl_modal.errors import data_error, first_line
 
 
 def token_counter(model: Path) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens of a text.
+    """Return a function that counts the tokens of a text; see :func:`batch_counter`."""
+    count_many = batch_counter(model)
+    return (lambda text: count_many([text])[0]) if count_many else None
+
+
+def batch_counter(model: Path) -> Callable[[Sequence[str]], list[int]] | None:
+    """Return a function that counts the tokens of each of several texts, none cut and none filled up.
 
     ``None`` where the model has no tokenizer on this machine, or the tokenizers library is not installed. Raises a
     data error for a tokenizer that cannot be read.
     """
     file = model / "tokenizer.json"
+    tokenizer = _load(file)
+    return None if tokenizer is None else _BatchCounter(file, tokenizer)
+
+
+class _BatchCounter:
+    """Counts with the tokenizer of a file; another process that it is sent to loads that itself."""
+
+    def __init__(self, file: Path, tokenizer: Any) -> None:
+        self._file = file
+        self._tokenizer = tokenizer
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return _counter_of, (self._file,)
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _counter_of(file: Path) -> _BatchCounter:
+    return _BatchCounter(file, _load(file))
+
+
+def _load(file: Path) -> Any:
     if not file.is_file():
         return None
     try:
@@ -27,8 +57,6 @@ def token_counter(model: Path) -> Callable[[str], int] | None:
         raise data_error(
             f"{file} is no tokenizer: {first_line(error)}", "ocrvl model ls, then fetch it again"
         ) from error
-
-    def count(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)
-
-    return count
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

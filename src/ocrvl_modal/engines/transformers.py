@@ -15,6 +15,7 @@ from ocrvl_modal.engines.base import (
     StepLogged,
 )
 from ocrvl_modal.engines.processes import count_processes, threads_of_each
+from ocrvl_modal.engines.prompt_identity import own_pieces
 from ocrvl_modal.engines.trainer import lines
 from ocrvl_modal.engines.trainer.config import PROMPT, PixelsConfig, ScheduleConfig, TrainerConfig, write_config
 from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
@@ -33,6 +34,10 @@ class TransformersEngine:
         if recipe.data.augmentation:
             raise usage_error("the transformers engine trains on images as they are", "--set data.augmentation=false")
         return ()
+
+    def sample_pieces(self, member: FamilyMember, prompt: str, target: str) -> tuple[str, ...]:
+        """Return what the trainer encodes: the prompt of the family, the target and its end."""
+        return own_pieces(member, prompt, target)
 
     def write_config(self, job: EngineJob) -> Path:
         """Write ``engine.yaml`` with every value resolved."""

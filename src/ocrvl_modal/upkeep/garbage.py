@@ -11,8 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from ocrvl_modal import locks
 from ocrvl_modal.backends.base import Backend, StoreEntry
+from ocrvl_modal.backends.dataset_store import list_datasets
 from ocrvl_modal.backends.model_store import MODELS, look_at
 from ocrvl_modal.backends.runs_view import RunView, list_runs, load_recipe, place_of
+from ocrvl_modal.data.shards.index import CLAIMS, DATASETS, SHARDS, DatasetIndex
+from ocrvl_modal.data.shards.references import parse_reference
+from ocrvl_modal.jobs.datasets import UNPACKED, unpacked_name
 from ocrvl_modal.jobs.fetching.repository import lock_file
 from ocrvl_modal.pins import FRAMEWORK_WHEELS
 from ocrvl_modal.places import STORE_NAMES
@@ -28,6 +32,8 @@ UPLOADS = "/data/uploads"
 AT_WORK = timedelta(hours=1)
 """Where nothing tells whether a writer is alive, what changed within this time may belong to one."""
 
+_LONGEST_PUSH = timedelta(hours=24)
+_UNPACKED_PLACE = f"/data/{UNPACKED}"
 _LEFTOVER_ENDINGS = (".tmp", ".removing")
 _PROBE = ".ocrvl-probe-"
 
@@ -77,6 +83,14 @@ class Look:
         if errors:
             raise errors[0]
         return {view.record.name: view for view in views}
+
+    @cached_property
+    def datasets(self) -> list[DatasetIndex]:
+        """All datasets that lie in shards. Raises where one cannot be read: nobody can say then what it needs."""
+        found, errors = list_datasets(self.backend.stores)
+        if errors:
+            raise errors[0]
+        return found
 
     @cached_property
     def recipes(self) -> dict[str, TrainRecipe]:
@@ -146,15 +160,54 @@ def _step_if_complete(look: Look) -> Callable[[str], int | None]:
 
 def _upload_places(look: Look) -> Iterator[str]:
     yield from look.below(UPLOADS)
+    yield from (index.place for index in look.datasets if index.automatic)
 
 
 def _judge_upload(look: Look, place: str) -> str | None:
     """A dataset that was uploaded for a run is made again from the user's own files."""
-    data = [recipe.data for recipe in look.recipes.values()]
-    named = [reference or "" for one in data for reference in (one.train, one.validation, one.test)]
-    if any(reference == place or reference.startswith(f"{place}/") for reference in named):
+    if place.startswith(f"{DATASETS}/") and not any(
+        index.place == place and index.automatic for index in look.datasets
+    ):
+        return None
+    named = [_folder_of(reference) for recipe in look.recipes.values() for reference in _data_of(recipe)]
+    if any(folder == place or folder.startswith(f"{place}/") for folder in named):
         return None
     return "no run's recipe names it" if look.is_old(place, AT_WORK) else None
+
+
+def _data_of(recipe: TrainRecipe) -> list[str]:
+    data = recipe.data
+    return [reference for reference in (data.train, data.validation, data.test) if reference]
+
+
+def _folder_of(reference: str) -> str:
+    """Return the folder in the data store that a dataset's reference leads to; any other path as it is."""
+    named = parse_reference(reference)
+    return str(PurePosixPath(named.index_place).parent) if named and named.version else reference
+
+
+def _shard_places(look: Look) -> Iterator[str]:
+    yield from (entry.place for entry in look.files(SHARDS))
+
+
+def _judge_shard(look: Look, place: str) -> str | None:
+    """A push that is at work brings shards before the index that names them."""
+    if any(shard.place == place for index in look.datasets for shard in index.shards):
+        return None
+    pushing = any(not look.is_old(entry.place, _LONGEST_PUSH) for entry in look.files(CLAIMS))
+    return None if pushing or not look.is_old(place, AT_WORK) else "no dataset names it"
+
+
+def _unpacked_places(look: Look) -> Iterator[str]:
+    yield from (place for place in look.below(_UNPACKED_PLACE) if not place.endswith(".lock"))
+
+
+def _judge_unpacked(look: Look, place: str) -> str | None:
+    at_work = [look.recipes[name] for name, view in look.runs.items() if not view.ended]
+    named = {_folder_of(reference) for recipe in at_work for reference in _data_of(recipe)}
+    if any(unpacked_name(index) == PurePosixPath(place).name for index in look.datasets if index.place in named):
+        return None
+    return "is an unpacked copy of what is in shards" if look.is_old(place, AT_WORK) else None
 
 
 def _arriving_places(look: Look) -> Iterator[str]:
@@ -227,6 +280,8 @@ def _is_leftover(name: str) -> bool:
 FINDERS = (
     Finder("checkpoint", _checkpoint_places, _judge_checkpoint),
     Finder("upload", _upload_places, _judge_upload),
+    Finder("shard", _shard_places, _judge_shard),
+    Finder("unpacked", _unpacked_places, _judge_unpacked),
     Finder("download", _arriving_places, _judge_arriving),
     Finder("wheel", _wheel_places, _judge_wheel),
     Finder("leftover", _leftover_places, _judge_leftover),

@@ -25,6 +25,9 @@ from ocrvl_modal.runs.layout import checkpoint_step
 
 _USER_CONFIG = "erniekit.yaml"
 _STATE = "trainer_state.json"
+# From ERNIE's chat template for this stage; no key of its configuration changes it.
+_QUESTION = "<|begin_of_sentence|>User: <|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>{prompt}\nAssistant: "
+_END = "</s>"
 _KILLED = 256 - 9
 """Exit code of Paddle's launcher when the system killed a worker: -9, as a shell sees it."""
 
@@ -58,6 +61,10 @@ class ErnieKitEngine:
                 "ERNIEKit computes no evaluation loss while training: data.validation is checked, and left at that",
             )
         return warnings
+
+    def sample_pieces(self, member: FamilyMember, prompt: str, target: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the form that ERNIEKit writes for every model, which is that of 0.9B."""
+        return _QUESTION.format(prompt=prompt), target, _END
 
     def write_config(self, job: EngineJob) -> Path:
         """Put model and dataset into ERNIE's tree; write ``engine.yaml``, which repeats the command.

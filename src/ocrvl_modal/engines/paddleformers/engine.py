@@ -21,6 +21,7 @@ from ocrvl_modal.engines.base import (
 from ocrvl_modal.engines.paddleformers import lines, names
 from ocrvl_modal.engines.paddleformers.config import Machine, engine_config
 from ocrvl_modal.engines.paddleformers.folders import copy_model, write_rows
+from ocrvl_modal.engines.paddleformers.slots import slots
 from ocrvl_modal.engines.processes import count_processes, threads_of_each
 from ocrvl_modal.engines.trainer.stopping import SUPERVISOR_VARIABLE
 from ocrvl_modal.errors import usage_error
@@ -65,6 +66,10 @@ class PaddleFormersEngine:
                 " (`ocrvl eval` scores the finished model)",
             )
         return ()
+
+    def sample_pieces(self, member: FamilyMember, prompt: str, target: str) -> tuple[str, ...]:
+        """Return the slots of the template that its processes are given, filled in."""
+        return slots(member.assistant_tail).pieces(prompt, target)
 
     def write_config(self, job: EngineJob) -> Path:
         """Write ``engine.yaml``, and put a copy of model and data where PaddleFormers may write and find them."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ocrvl_modal.engines.images import load_image
 from ocrvl_modal.engines.paddleformers.names import template_name
+from ocrvl_modal.engines.paddleformers.slots import slots
 from ocrvl_modal.engines.paddleformers.telling import tell
 from ocrvl_modal.engines.trainer.lines import format_error
 from ocrvl_modal.errors import OcrvlError
@@ -26,14 +27,15 @@ def register_templates() -> None:
 
     for augmentation in (False, True):
         for tail in _TAILS:
+            written = slots(tail)
             register_template(
                 name=template_name(tail, augmentation=augmentation),
-                format_user=StringFormatter(slots=[f"User: {{{{content}}}}\n{tail}"]),
-                format_assistant=StringFormatter(slots=["{{content}}"]),
-                format_system=StringFormatter(slots=["{{content}}\n"]),
-                format_prefix=EmptyFormatter(slots=["<|begin_of_sentence|>"]),
-                chat_sep="<|end_of_sentence|>",
-                suffix=["</s>"],
+                format_user=StringFormatter(slots=[written.user]),
+                format_assistant=StringFormatter(slots=[written.assistant]),
+                format_system=StringFormatter(slots=[written.system]),
+                format_prefix=EmptyFormatter(slots=[written.prefix]),
+                chat_sep=written.separator,
+                suffix=[written.suffix],
                 mm_plugin=_image_plugin(augmentation=augmentation),
             )
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.data.datasets import DEMANDS, check, erniekit_row, messages_row, write_rows
+
+from ocrvl_modal.data.checking.fixing import fix_rows
+from ocrvl_modal.data.rows import read_samples
+from ocrvl_modal.errors import ExitCode, OcrvlError
+
+MISPLACED = {
+    "messages": [{"role": "user", "content": "OCR:<image>"}, {"role": "assistant", "content": "7"}],
+    "images": ["b.png"],
+}
+
+
+def test_what_can_be_mended_is_and_the_rest_keeps_its_bytes(tmp_path: Path) -> None:
+    turns = b'{"role":"user","content":"<image>OCR:"},{"role":"assistant","content":"\\u00e9"}'
+    odd = b'{"images":["c.png"],  "messages":[' + turns + b"]}"
+    path = write_rows(
+        tmp_path / "train.jsonl",
+        odd,
+        b"",
+        messages_row("cafe\u0301\x07"),
+        MISPLACED,
+        messages_row("cafe\u0301\x07"),
+        messages_row(""),
+        b"{",
+        erniekit_row("e\u0301", image="d.png"),
+    )
+    before = path.read_bytes()
+    report = fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS)
+    assert path.read_bytes() == before
+    lines = report.out.read_bytes().splitlines()
+    assert lines[0] == odd
+    assert [sample.target for sample in read_samples(report.out)] == ["é", "café", "7", "é"]
+    assert check(report.out, images="none").findings == ()
+    assert report.mended == {
+        "blank_line": 1,
+        "control_characters": 1,
+        "not_nfc": 2,
+        "image_place": 1,
+        "duplicate": 1,
+    }
+    assert report.dropped == {"empty_target": 1, "not_json": 1}
+    changes = [json.loads(line) for line in report.changes_file.read_text().splitlines()]
+    assert len(changes) == 8
+    assert [change["line"] for change in changes] == [2, 3, 3, 4, 5, 6, 7, 8]
+    assert changes == report.to_dict()["changes"]
+
+
+def test_a_json_array_becomes_lines(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps([messages_row("1"), messages_row("2", image="b.png")], indent=2))
+    report = fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS)
+    assert report.mended == {"json_array": 1}
+    assert [sample.target for sample in read_samples(report.out)] == ["1", "2"]
+
+
+def test_a_mark_that_could_stand_in_two_places_is_left_to_the_user(tmp_path: Path) -> None:
+    two = [{"role": "user", "content": "a<image>"}, {"role": "assistant", "content": "b"}]
+    path = write_rows(tmp_path / "train.jsonl", messages_row(), {"messages": two * 2, "images": ["a", "b"]})
+    assert fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS).dropped == {"image_place": 1}
+
+
+@pytest.mark.parametrize("out", ["train.jsonl", "there.jsonl", "elsewhere/fixed.jsonl"])
+def test_no_file_is_overwritten_and_no_image_path_broken(tmp_path: Path, out: str) -> None:
+    path = write_rows(tmp_path / "train.jsonl", messages_row())
+    write_rows(tmp_path / "there.jsonl")
+    with pytest.raises(OcrvlError) as caught:
+        fix_rows(path, tmp_path / out, DEMANDS)
+    assert caught.value.code is ExitCode.USAGE
+    assert "--fix" in caught.value.hint
+
+
+def test_nothing_is_written_where_nothing_can_be_mended(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "train.jsonl", b"{")
+    with pytest.raises(OcrvlError, match="no row of") as caught:
+        fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS)
+    assert caught.value.code is ExitCode.DATA_INVALID
+    assert [entry.name for entry in tmp_path.iterdir()] == ["train.jsonl"]

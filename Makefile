@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PADDLE := .venv-paddle
 PADDLE_READY := $(PADDLE)/.ready
 
-.PHONY: quickstart test test-slow test-paddle lint format lock lock-images picture bench clean
+.PHONY: quickstart test test-slow test-paddle lint format lock lock-images picture findings bench clean
 
 quickstart: $(READY)
 	$(BIN)/ocrvl quickstart --dir build/quickstart
@@ -60,11 +60,15 @@ lock-images: $(READY)
 picture: $(READY)
 	$(BIN)/python docs/make_picture.py
 
+findings: $(READY)
+	$(BIN)/python docs/make_findings.py
+
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/image_plan.py
 	$(BIN)/python benchmarks/wheel_fetch.py
 	$(BIN)/python benchmarks/data_push.py
+	$(BIN)/python benchmarks/data_check.py
 
 clean:
 	rm -rf build dist $(VENV) $(PADDLE)

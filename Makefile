@@ -69,6 +69,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/wheel_fetch.py
 	$(BIN)/python benchmarks/data_push.py
 	$(BIN)/python benchmarks/data_check.py
+	$(BIN)/python benchmarks/image_headers.py
+	$(BIN)/python benchmarks/near_duplicates.py
 
 clean:
 	rm -rf build dist $(VENV) $(PADDLE)

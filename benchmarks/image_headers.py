@@ -1,9 +1,9 @@
 """How `data check --images all --headers-only` does on many small images, beside a bare loop of ``Image.open``.
 
-The images are lines of text, half of them PNG and half JPEG. The bare loop opens each with Pillow and reads its size,
-in as many processes as the check uses; the dataset's rows are read by the check alone. ``function`` is the same
-comparison for the function that looks at one image, in one process. Runs take turns, and the median of their ratios is
-given.
+The images are lines of text, half of them PNG and half JPEG. The bare loop opens each with Pillow and reads its size.
+``function`` is the function that looks at one image, ``check`` the whole check of the dataset with its rows, both in
+one process beside a loop in the same process. ``command`` is the installed command, from its start to its end, beside a
+loop in as many processes as the command uses. Runs take turns, and the median of their ratios is given.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ocrvl_modal.backends.checking import demands_of
 from ocrvl_modal.data.checking.crew import processes_here
 from ocrvl_modal.data.checking.images import look_at_image
+from ocrvl_modal.data.checking.whole import How, check_dataset
 from ocrvl_modal.models import FAMILY
 
 OCRVL = Path(sys.executable).with_name("ocrvl")
@@ -81,16 +85,20 @@ def check(folder: Path) -> float:
     return took
 
 
-def one_by_one(images: list[Path]) -> tuple[float, float]:
-    """Return the seconds of a bare loop and of the function, in this process."""
+def in_this_process(images: list[Path], ours: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds of a bare loop and of ours."""
     began = time.perf_counter()
     for path in images:
         with Image.open(path) as image:
             _ = image.size
     between = time.perf_counter()
+    ours()
+    return between - began, time.perf_counter() - between
+
+
+def look_at_all(images: list[Path]) -> None:
     for path in images:
         look_at_image(path, FAMILY["paddleocr-vl-1.6"].pixels, decode=False)
-    return between - began, time.perf_counter() - between
 
 
 def main() -> None:
@@ -105,12 +113,18 @@ def main() -> None:
         images = make_dataset(folder, asked.images)
         bare_loop(folder, images, processes)
         command = [(bare_loop(folder, images, processes), check(folder)) for _ in range(asked.repeat)]
-        function = [one_by_one(images) for _ in range(asked.repeat)]
+        member = FAMILY["paddleocr-vl-1.6"]
+        how = How("all", decode=False, processes=1)
+        demands = demands_of(member, 4096)
+        whole = partial(check_dataset, folder / "train.jsonl", demands, how)
+        function = [in_this_process(images, partial(look_at_all, images)) for _ in range(asked.repeat)]
+        checks = [in_this_process(images, whole) for _ in range(asked.repeat)]
     report = {
         "images": asked.images,
         "processes": processes,
-        "command": {**seconds(command), "of_bare_speed": ratio(command)},
         "function": {**seconds(function), "of_bare_speed": ratio(function)},
+        "check": {**seconds(checks), "of_bare_speed": ratio(checks)},
+        "command": {**seconds(command), "of_bare_speed": ratio(command)},
     }
     print(json.dumps(report, indent=2))
 

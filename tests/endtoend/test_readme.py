@@ -48,7 +48,12 @@ def with_the_toy(command: list[str]) -> list[str]:
 
 def lay_out_what_the_pages_take_for_granted(shell: Shell) -> None:
     (shell.cwd / "digits").rename(shell.cwd / "mine")
-    shutil.copy(next((shell.cwd / "mine" / "images").glob("test-*.png")), shell.cwd / "page.png")
+    images = sorted((shell.cwd / "mine" / "images").iterdir())
+    shutil.copy(images[0], shell.cwd / "page.png")
+    (shell.cwd / "scans").mkdir()
+    for image in images:
+        shutil.copy(image, shell.cwd / "scans")
+        (shell.cwd / "scans" / image.name).with_suffix(".txt").write_text(f"{image.stem}\n")
 
 
 def run_in_order(shell: Shell, shown: list[list[str]], **environment: str) -> None:

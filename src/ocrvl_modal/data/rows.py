@@ -18,6 +18,7 @@ from ocrvl_modal.errors import OcrvlError, data_error, did_you_mean, not_found
 __all__ = ["ROW_FORMATS", "RowFormat", "check_command", "read_samples", "require_file", "scan", "to_row"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_HEAD_BYTES = 1 << 16
 
 
 def scan(path: Path) -> Iterator[Sample | Finding]:
@@ -48,10 +49,11 @@ def scan(path: Path) -> Iterator[Sample | Finding]:
 def begins_as_array(path: Path) -> bool:
     """Say whether a file is no lines of JSON, but one array."""
     with path.open("rb") as stream:
-        for line in stream:
-            if text := line.removeprefix(BYTE_ORDER_MARK).strip():
-                return text.startswith(b"[")
-    return False
+        # Such a file may be one line of any length.
+        head = stream.read(_HEAD_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip()
+        while not head and (more := stream.read(_HEAD_BYTES)):
+            head = more.lstrip()
+    return head.startswith(b"[")
 
 
 def json_array() -> Finding:

@@ -52,7 +52,7 @@ class ImageLook:
     findings: tuple[ImageFinding, ...] = ()
 
 
-def look_at_image(path: Path, pixels: PixelLimits, *, decode: bool) -> ImageLook:
+def look_at_image(path: Path | str, pixels: PixelLimits, *, decode: bool) -> ImageLook:
     """Return what is in the file ``path`` and all that is wrong with it; nothing in a file makes it raise.
 
     With ``decode`` the whole image is decoded. Else its header is read, and its end: where these leave a doubt that
@@ -132,14 +132,14 @@ def _plain_size(descriptor: int, size_bytes: int) -> tuple[int, int] | None:
     return size if size and 0 < size[0] * size[1] <= _most_pixels() else None
 
 
-def _read(stream: BinaryIO, path: Path) -> bytes:
+def _read(stream: BinaryIO, path: Path | str) -> bytes:
     try:
         return stream.read()
     except OSError as error:
         raise _Refused("image_unreadable", f"image {path} cannot be read: {error.strerror}") from error
 
 
-def _decoded(content: bytes, path: Path, pixels: PixelLimits) -> ImageLook:
+def _decoded(content: bytes, path: Path | str, pixels: PixelLimits) -> ImageLook:
     """Look at an image's pixels."""
     with _open(BytesIO(content), path) as image:
         findings = _by_its_kind(image, path)
@@ -156,7 +156,7 @@ def _decoded(content: bytes, path: Path, pixels: PixelLimits) -> ImageLook:
         return ImageLook(image.width, image.height, tokens, sha256(content).hexdigest(), seen, tuple(findings))
 
 
-def _glanced_at(stream: BinaryIO, path: Path, pixels: PixelLimits) -> ImageLook:
+def _glanced_at(stream: BinaryIO, path: Path | str, pixels: PixelLimits) -> ImageLook:
     """Look at an image's header and its end, and at its pixels where these leave a doubt."""
     image = _open(stream, path)
     if not ends_whole(image, stream):
@@ -168,7 +168,7 @@ def _glanced_at(stream: BinaryIO, path: Path, pixels: PixelLimits) -> ImageLook:
     )
 
 
-def _open(stream: BinaryIO, path: Path) -> ImageFile:
+def _open(stream: BinaryIO, path: Path | str) -> ImageFile:
     """Open an image without decoding it; refuse what Pillow does not read, or does not think safe to decode."""
     import PIL.Image
 
@@ -185,7 +185,7 @@ def _open(stream: BinaryIO, path: Path) -> ImageFile:
     return image
 
 
-def _too_large(path: Path) -> _Refused:
+def _too_large(path: Path | str) -> _Refused:
     most = f"{_most_pixels() / 1e6:.0f} million"
     return _Refused("image_too_large", f"image {path} has over {most} pixels: scale it down")
 
@@ -197,7 +197,7 @@ def _most_pixels() -> float:
     return PIL.Image.MAX_IMAGE_PIXELS or math.inf
 
 
-def _vision_tokens(width: int, height: int, path: Path, pixels: PixelLimits) -> int:
+def _vision_tokens(width: int, height: int, path: Path | str, pixels: PixelLimits) -> int:
     try:
         return pixels.vision_tokens(height, width)
     except (ValueError, ZeroDivisionError) as error:
@@ -205,7 +205,7 @@ def _vision_tokens(width: int, height: int, path: Path, pixels: PixelLimits) -> 
         raise _Refused("image_shape", f"image {path} of {size} cannot be used: {error}") from error
 
 
-def _by_its_kind(image: ImageFile, path: Path) -> list[ImageFinding]:
+def _by_its_kind(image: ImageFile, path: Path | str) -> list[ImageFinding]:
     """Return what the header says that no program treats as the next one does."""
     findings = []
     if image.mode == "CMYK":
@@ -229,7 +229,7 @@ def _raw_mode(tile: Any) -> str:
     return first if isinstance(first, str) else ""
 
 
-def _by_its_frames(image: ImageFile, path: Path) -> list[ImageFinding]:
+def _by_its_frames(image: ImageFile, path: Path | str) -> list[ImageFinding]:
     """Return what may stand behind the pixels in a file: an orientation, and further frames."""
     findings = []
     if (orientation := _orientation(image)) != 1:

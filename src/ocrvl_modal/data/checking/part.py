@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -47,9 +49,10 @@ class PartChecker:
     def __init__(self, task: Task) -> None:
         self._task = task
         # Rows that name the same image are mostly neighbours.
+        folder = task.path.absolute().parent
+        self._folder = str(folder)
         self._look = lru_cache(_REMEMBERED_LOOKS)(self._look_at)
-        self._folder = task.path.absolute().parent
-        self._examiner = Examiner(task.demands, self._folder, self._look, task.count_many)
+        self._examiner = Examiner(task.demands, folder, self._look, task.count_many)
         self._keys: frozenset[int] = frozenset()
         self._screen = Screen(task.demands, self._examiner.lengths)
 
@@ -111,11 +114,12 @@ class PartChecker:
         return tally
 
     def _glance(self, clean: CleanRows) -> tuple[CleanRows, list[int], list[int]]:
-        """Look at the images of clean rows; return the rows that stay so, their images' tokens, and the others' lines."""
+        """Look at clean rows' images; return the rows that stay so, their images' tokens, and the others' lines."""
         lengths, most = self._examiner.lengths, self._task.demands.max_seq_len
         # Without a tokenizer only the tokens around the target are certain.
         texts = lengths.of(clean.prompts, clean.targets if lengths.are_counted else [""] * len(clean.targets))
-        looks = [self._look(self._folder / reference) for reference in clean.references]
+        # Strings: a path object for each takes as long as the look.
+        looks = list(map(self._look, map(os.path.join, repeat(self._folder), clean.references)))
         doubted = {
             place
             for place, (look, text) in enumerate(zip(looks, texts, strict=True))
@@ -137,7 +141,7 @@ class PartChecker:
         share = _samples_before(chunk.end, self._task) - _samples_before(chunk.start, self._task)
         return {index * count // share for index in range(share)} if share < count else range(count)
 
-    def _look_at(self, path: Path) -> ImageLook:
+    def _look_at(self, path: Path | str) -> ImageLook:
         return look_at_image(path, self._task.demands.pixels, decode=self._task.decode)
 
 

@@ -49,6 +49,14 @@ class Pictures:
         return same
 
 
+    @property
+    def shortfall(self) -> str:
+        """What to say of pairs that nobody compared; nothing where all were."""
+        if not self.not_compared:
+            return ""
+        return f"{self.not_compared:,} more pairs look alike at a glance, too many to compare closely"
+
+
 def are_one_picture(one: Path, other: Path) -> bool:
     """Say whether two files show the same, but for scale, compression and brightness; ``False`` for an unreadable one.
 

@@ -161,6 +161,8 @@ class _Survey:
             first, *others = (self.fingerprints.line(places[number]) for number in group)
             for line in others:
                 yield Finding("near_duplicate", f"the image looks nearly like that of line {first}", line), 1
+        if pictures.shortfall:
+            yield Finding("near_duplicate", pictures.shortfall), 1
 
     def _report(self, tally: Tally) -> DatasetReport:
         return DatasetReport(
@@ -184,9 +186,10 @@ def _with_leaks(report: DatasetReport, ours: _Survey, theirs: _Survey, examples:
         count = len(ours.fingerprints)
         return Path(ours.image_paths[index] if index < count else theirs.image_paths[index - count])
 
-    found = leaks(ours.fingerprints, theirs.fingerprints, Pictures(path_of))
+    pictures = Pictures(path_of)
+    found = leaks(ours.fingerprints, theirs.fingerprints, pictures)
     compared = replace(report, compared=(*report.compared, str(theirs.path)))
-    if not found:
+    if not found and not pictures.shortfall:
         return compared
     how = {"bytes": "is also", "likeness": "looks nearly like that"}
     told = tuple(

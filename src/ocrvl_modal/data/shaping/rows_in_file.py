@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from ocrvl_modal.errors import data_error
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _BYTE_ORDER_MARK = "\ufeff"
+_REMEMBERED_FOLDERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def read_rows(path: Path, on_refused: Callable[[str], None] | None = None) -> It
     after it was checked.
     """
     require_file(path)
-    folder = path.absolute().parent
+    # Compared as text: a path's parts are dear, a million times over.
+    folder = os.path.join(path.absolute().parent, "")  # noqa: PTH118 - ends in a separator
     with path.open("rb") as stream:
         lines = _numbered(stream)
         for item in scan(path):
@@ -85,15 +87,24 @@ def _numbered(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
         offset += len(raw)
 
 
-def _name(image: Path, folder: Path) -> str:
-    return (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
+def _name(image: Path, folder: str) -> str:
+    name = str(image)
+    return (name[len(folder) :] if name.startswith(folder) else name).replace(os.path.sep, "/")
 
 
 def _seen_from(target: Path, source: Path, name: str) -> str:
-    if _ADDRESS.match(name) or Path(name).is_absolute():
+    if _ADDRESS.match(name) or name.startswith("/"):
         return name
-    image = os.path.normpath(source / name)
-    if os.path.commonpath([image, target]) == os.path.sep:
-        return Path(image).as_posix()
-    relative = Path(os.path.relpath(image, target)).as_posix()
-    return relative if relative.startswith("../") else f"./{relative}"
+    folder, _, file = name.rpartition("/")
+    return f"{_folder_seen_from(str(target), str(source), folder)}/{file}"
+
+
+@lru_cache(_REMEMBERED_FOLDERS)
+def _folder_seen_from(target: str, source: str, folder: str) -> str:
+    there = os.path.normpath(f"{source}/{folder}")
+    if os.path.commonpath([there, target]) == os.path.sep:
+        return "" if there == os.path.sep else there
+    relative = Path(os.path.relpath(there, target)).as_posix()
+    if relative == ".":
+        return relative
+    return relative if relative.startswith("..") else f"./{relative}"

@@ -1,6 +1,6 @@
 """How `data check --images none` does beside a bare typed decode of the same file by msgspec, in as many processes.
 
-The dataset is made by chance from one seed: rows of about 500 bytes, of which 82 % are text lines (six in ten English,
+The dataset is made by chance from one seed: rows of about 500 bytes, of which 82 % are text lines (six in eleven English,
 the others Russian, Greek, Chinese, Bengali and French), 10 % OTSL tables of 3 to 10 rows, 4 % formulas and 4 % charts;
 every image has a name of its own.
 """

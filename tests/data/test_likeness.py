@@ -168,8 +168,8 @@ def test_no_more_is_compared_than_is_allowed_and_the_rest_is_counted(tmp_path: P
 
 
 def test_one_image_is_not_compared_with_thousands(tmp_path: Path) -> None:
-    paths = saved(tmp_path, [line(f"line {number}") for number in range(12)])
+    paths = saved(tmp_path, [line(f"line {number}") for number in range(22)])
     pictures = Pictures(paths.__getitem__)
-    for number in range(1, 12):
+    for number in range(1, 22):
         pictures(0, number)
     assert pictures.not_compared == 5

@@ -263,8 +263,7 @@ def test_a_push_that_dies_anywhere_is_finished_by_the_next_one(tmp_path: Path) -
         assert one["new"] == one["shards"] - one["arrived"] or one["listed"]
         assert one["listed"] in {0, 1}
         assert one["left"] == []
-    assert {one["arrived"] for one in died} > {0, 1, 2}
-    assert {one["listed"] for one in died} >= {0}
+    assert len({one["arrived"] for one in died}) > 3
 
 
 class TestNames:

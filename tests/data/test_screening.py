@@ -119,7 +119,7 @@ def test_screen_and_examination_find_what_examination_alone_finds(
 
 
 @pytest.mark.slow
-@settings(max_examples=6000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.lists(lines(), min_size=1, max_size=20), st.integers(1, 9000), st.integers(1, 9000))
 def test_screen_and_examination_agree_on_many_rows(
     tmp_path_factory: pytest.TempPathFactory, content: list[bytes], chunk_bytes: int, block_bytes: int

@@ -109,7 +109,12 @@ CASES = {
         "erniekt",
         "erniekit",
     ),
-    "converting what looks like nothing": (("data", "convert", "digits/images", "--out", "x"), 2, "looks like", "--from"),
+    "converting what looks like nothing": (
+        ("data", "convert", "digits/images", "--out", "x"),
+        2,
+        "looks like",
+        "--from",
+    ),
     "localizing what is not there": (("data", "localize", "nowhere.jsonl"), 5, "nowhere.jsonl", ""),
     "dataset from nowhere": (("download", "dataset", "http://[bad/x.jsonl"), 2, "[bad", ""),
     "push of nothing": (("data", "push", "./nowhere.jsonl"), 5, "nowhere.jsonl", ""),

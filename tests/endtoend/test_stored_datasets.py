@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Shell
-from data.stored import files_of
+from conftest import OCRVL, Shell
+from data.stored import files_of, make_dataset
 
 TRAIN = ("train", "--name", "a", "--model", "tiny", "--set", "schedule.max_steps=2", "--json", "--data")
 
@@ -88,3 +91,36 @@ def test_a_dataset_that_changed_is_another_version(shell: Shell, change: str) ->
     assert second["version"] != first["version"]
     refused = shell("data", "push", "digits", "--version", first["version"], "--json", code=2).json["error"]
     assert "another content" in refused["message"]
+
+
+def test_a_disk_that_fills_up_is_told_and_the_next_push_goes_on(bare_shell: Shell) -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare")
+    make_dataset(bare_shell.cwd / "lines", range(200))
+    data = bare_shell.home / "stores" / "data"
+    data.mkdir(parents=True)
+    push = f"{OCRVL} data push lines --backend local --json"
+    script = (
+        f"mount -t tmpfs -o size=200k tmpfs {data} || exit 99; {push} > full.json; code=$?; find {data} -type f;"
+        f" mount -o remount,size=4m {data}; {push} > again.json || exit 98; exit $code"
+    )
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"] if os.getuid() else ["unshare", "--mount"]
+    done = subprocess.run(
+        [*namespace, "sh", "-c", script],
+        cwd=bare_shell.cwd,
+        env=bare_shell.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode == 99:
+        pytest.skip("this kernel does not let a test mount a small file system")
+    assert done.returncode == 1, done.stdout + done.stderr
+    error = json.loads((bare_shell.cwd / "full.json").read_text())["error"]
+    assert "the disk is full" in error["message"]
+    # What arrived is whole, and nothing else lies there: no index, no claim, no half of a shard.
+    assert all(name.endswith(".tar") for name in done.stdout.split())
+    again = json.loads((bare_shell.cwd / "again.json").read_text())["data"]
+    assert again["new_shards"] == again["shards"] - len(done.stdout.split())
+    assert list((bare_shell.home / "scratch").iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,8 @@ def _remove_leftovers(scratch: Path) -> None:
         if not locks.is_held(lock):
             files.remove_folder(lock.with_suffix(""))
             lock.unlink(missing_ok=True)
+    for removing in scratch.glob(".push-*.removing"):
+        shutil.rmtree(removing, ignore_errors=True)
 
 
 @contextmanager

@@ -64,10 +64,11 @@ def readable(places: Places, reference: str, on_progress: OnProgress | None = No
     return _Unpacking(places, index, on_progress, fetch).folder() / f"{split}.jsonl"
 
 
-def digest_of(places: Places, reference: str) -> str:
+def digest_of(places: Places, reference: str, again: str = "try again") -> str:
     """Return the digest of a dataset as it lies in its store, or on this machine.
 
-    That of a stored one is in its index; it holds for what is unpacked, since every shard is verified.
+    That of a stored one is in its index; it holds for what is unpacked, since every shard is verified. Raises *not
+    found* where it is gone; ``again`` says how to go on when it is back.
     """
     stored = find_stored(places, reference)
     if stored is not None:
@@ -75,7 +76,7 @@ def digest_of(places: Places, reference: str) -> str:
         return index.splits[split].sha256
     path = places.resolve(reference)
     if not path.is_file():
-        raise not_found(f"{path} is not there any more", "put it back, then the same command goes on")
+        raise not_found(f"{path} is not there any more", f"put it back, then {again}")
     return dataset_digest(path)
 
 

@@ -150,7 +150,8 @@ class _Attempt:
         pieces = get_engine(self.recipe.engine).sample_pieces
         check_prompt_identity(model, member, [*member.prompts.values(), *self.recipe.data.extra_prompts], pieces)
         dataset = self.writer.record.dataset
-        if digest_of(self.places, dataset) != self.writer.record.dataset_sha256:
+        again = f"`ocrvl train --name {self.layout.name}`"
+        if digest_of(self.places, dataset, again) != self.writer.record.dataset_sha256:
             raise data_error(
                 f"{dataset} is not what it was when this run was submitted",
                 "put the earlier dataset back, or train under another --name",

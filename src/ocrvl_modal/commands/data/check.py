@@ -129,6 +129,8 @@ def show_report(report: DatasetReport, max_seq_len: int) -> list[Any]:
         ("longest sample", f"{about}{report.sequence_tokens_max:,} tokens of {max_seq_len:,} allowed"),
     ):
         table.add_row(name, Text(value))
+    if report.pairs_not_compared:
+        table.add_row("not compared", f"{report.pairs_not_compared:,} pairs of images that look alike at a glance")
     lines = [line for group in report.findings for line in _group_lines(group)]
     return [table, *(lines or ["no problem found"])]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOST_COMPARED = 5000
 """Pairs that are compared at most: a dataset of one form, filled in thousands of times, has no end of them."""
 
-_MOST_COMPARED_EACH = 6
+_MOST_COMPARED_EACH = 16
 _MOST_PIXELS = 2_000_000
 _BLUR_PIXELS = 1
 # Of 255 levels, where two pictures differ most. Copies scaled to half or double, or saved as JPEG of quality 25, stay
@@ -47,14 +47,6 @@ class Pictures:
             self._compared[index] = self._compared.get(index, 0) + 1
         self._seen[pair] = same = are_one_picture(self._path_of(one), self._path_of(other))
         return same
-
-
-    @property
-    def shortfall(self) -> str:
-        """What to say of pairs that nobody compared; nothing where all were."""
-        if not self.not_compared:
-            return ""
-        return f"{self.not_compared:,} more pairs look alike at a glance, too many to compare closely"
 
 
 def are_one_picture(one: Path, other: Path) -> bool:

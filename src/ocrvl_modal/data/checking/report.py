@@ -75,7 +75,8 @@ class DatasetReport:
     """What a dataset file holds and what was found in it, errors first.
 
     The numbers speak of the ``samples``, which are the rows without an error. ``images`` tells which images were
-    looked at, and ``compared`` the files that were searched for the same ones. ``sequence_tokens_max`` is the longest
+    looked at, and ``compared`` the files that were searched for the same ones; ``pairs_not_compared`` of images look
+    alike at a glance and were too many to compare closely. ``sequence_tokens_max`` is the longest
     sample as the model sees it; where no tokenizer counted the text (``tokens_counted``), it is an estimate of one
     token a character, and without images it is the text alone. ``sha256`` is the
     :func:`~ocrvl_modal.data.digest.dataset_digest` where that was asked for.
@@ -93,6 +94,7 @@ class DatasetReport:
     findings: tuple[FindingGroup, ...]
     compared: tuple[str, ...] = ()
     sha256: str = ""
+    pairs_not_compared: int = 0
 
     @property
     def errors(self) -> int:
@@ -156,6 +158,7 @@ class DatasetReport:
             "by_prompt": dict(self.by_prompt),
             "images": self.images,
             "compared": list(self.compared),
+            "pairs_not_compared": self.pairs_not_compared,
             "vision_tokens": self.vision_tokens.to_dict(),
             "target_characters": self.target_characters.to_dict(),
             "sequence_tokens_max": self.sequence_tokens_max,
@@ -183,4 +186,5 @@ class DatasetReport:
             ),
             compared=tuple(data["compared"]),
             sha256=data["sha256"],
+            pairs_not_compared=data["pairs_not_compared"],
         )

@@ -96,6 +96,7 @@ class _Survey:
         self._seen: set[str] = set()
         self._demands = demands
         self._how = how
+        self._not_compared = 0
 
     def __enter__(self) -> _Survey:
         try:
@@ -161,8 +162,7 @@ class _Survey:
             first, *others = (self.fingerprints.line(places[number]) for number in group)
             for line in others:
                 yield Finding("near_duplicate", f"the image looks nearly like that of line {first}", line), 1
-        if pictures.shortfall:
-            yield Finding("near_duplicate", pictures.shortfall), 1
+        self._not_compared = pictures.not_compared
 
     def _report(self, tally: Tally) -> DatasetReport:
         return DatasetReport(
@@ -176,6 +176,7 @@ class _Survey:
             sequence_tokens_max=tally.sequence_tokens_max,
             tokens_counted=self._how.count_many is not None,
             findings=_in_order(tally.found.values()),
+            pairs_not_compared=self._not_compared,
         )
 
 
@@ -188,8 +189,12 @@ def _with_leaks(report: DatasetReport, ours: _Survey, theirs: _Survey, examples:
 
     pictures = Pictures(path_of)
     found = leaks(ours.fingerprints, theirs.fingerprints, pictures)
-    compared = replace(report, compared=(*report.compared, str(theirs.path)))
-    if not found and not pictures.shortfall:
+    compared = replace(
+        report,
+        compared=(*report.compared, str(theirs.path)),
+        pairs_not_compared=report.pairs_not_compared + pictures.not_compared,
+    )
+    if not found:
         return compared
     how = {"bytes": "is also", "likeness": "looks nearly like that"}
     told = tuple(

@@ -61,7 +61,20 @@ PIECES = st.sampled_from(
         *("[1]", '{"a": 1}', "<table>", "OTSL", "\ud7ff", "\U0001f600"),
     ]
 )
-TARGETS = st.lists(PIECES, max_size=9).map("".join)
+# Of these nothing is wrong with any, so that whole blocks are right, or all right but for one.
+RIGHT = st.sampled_from(
+    [
+        "<fcel>1<ecel><nl>",
+        "<fcel>1<ecel><nl><ecel><fcel>2<nl>",
+        "<fcel>1\n<nl>",
+        "\\[ x_{i} \\]",
+        "\\[ \\left( a \\right) \\]",
+    ]
+)
+TABLE_PARTS = st.sampled_from(["<fcel>", "<fcel>1", "<ecel>", "<nl>", "<nl>\n", "x", "<ecel> ", "\n<fcel>1"])
+TARGETS = st.one_of(
+    st.lists(PIECES, max_size=9).map("".join), RIGHT, RIGHT, st.lists(TABLE_PARTS, max_size=6).map("".join)
+)
 PROMPT = st.sampled_from([*PROMPTS, "OCR", "OCR: ", ""])
 IMAGE = st.sampled_from(
     ["a.png", "./a.png", "/a.png", "../a.png", "b/c.png", "http://x/a.png", "data:x", "", "a:b", "x" * 5000]
@@ -88,6 +101,10 @@ def lines(draw: st.DrawFn) -> bytes:
             + draw(st.sampled_from([b"", b"\xff", b"\x00", b"\n", b"}", b"\\u0007", b"\\ud800"]))
             + line[cut:]
         )
+    if odd == 3:
+        # Rows that share a line, and rows of several lines, which together are as many rows as lines.
+        broken = line.replace(b"{", b"\n{", draw(st.integers(1, 3))).lstrip(b"\n")
+        line = draw(st.sampled_from([line + line, line + b" " + line, broken, line + broken, line + line + b"\n"]))
     return draw(st.sampled_from([line, line, line, line + b"\r", b"", b"  ", b" " + line]))
 
 
@@ -142,6 +159,41 @@ def _prove_equal(folder: Path, content: list[bytes], chunk_bytes: int, block_byt
     assert tally.rows == len(rows)
     assert tally.samples == sum(not row.has_error for row in rows)
     assert tally.lines == path.read_bytes().count(b"\n") + 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *("<fcel>1<nl><fcel>1<fcel>2<nl>", "<fcel>1<ecel><nl><nl>", "<nl><nl>", "<fcel>1<ecel>", "x<fcel>1<nl>"),
+        *("<fcel><ecel><nl>", "<fcel> <ecel><nl>", "<fcel>1<ecel>x<nl>", "<fcel>1<nl>x", "<fcel>1<td>2<nl>", "1", ""),
+        *("<fcel>1<lcel><nl>", "<lcel><fcel>1<nl>", "<fcel>1<nl>\n\n<fcel>2<nl>", "<fcel>1<nl>\n<nl>"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_broken_table_among_right_ones_is_found(tmp_path: Path, broken: str, place: int) -> None:
+    targets = ["<fcel>1<ecel><nl><ecel><fcel>2<nl>"] * 2
+    targets.insert(place, broken)
+    rows = [messages_row(target, "Table Recognition:", f"{number}.png") for number, target in enumerate(targets)]
+    _prove_equal(tmp_path, [json.dumps(row).encode() for row in rows], 4000, 4000)
+
+
+@pytest.mark.parametrize(
+    "broken", ["\\[ { \\]", "\\[ } \\]", "\\[ \\left( \\]", "{ x }}", "\\[ x", "\\[ </s> \\]", "\\[\\]"]
+)
+def test_one_broken_formula_among_right_ones_is_found(tmp_path: Path, broken: str) -> None:
+    targets = ["\\[ } \\]", broken, "\\[ { \\]", "\\[ x \\]"]
+    for among in (targets, targets[1:2] + targets[3:]):
+        rows = [messages_row(target, "Formula Recognition:", f"{number}.png") for number, target in enumerate(among)]
+        _prove_equal(tmp_path, [json.dumps(row).encode() for row in rows], 4000, 4000)
+
+
+@pytest.mark.parametrize(
+    "content", ["{row}{row}\n{row}\n\n", "{row}{row}\n\n{row}\n", "{row} {row}\n{broken}\n", "{broken}\n{row}{row}\n"]
+)
+def test_as_many_rows_as_lines_are_not_taken_for_a_row_a_line(tmp_path: Path, content: str) -> None:
+    row = json.dumps(messages_row())
+    lines = content.replace("{row}", row).replace("{broken}", row.replace("[{", "[\n{", 1))
+    _prove_equal(tmp_path, [lines.encode().removesuffix(b"\n")], 4000, 4000)
 
 
 @pytest.mark.parametrize(

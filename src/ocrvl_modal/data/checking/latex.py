@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import repeat
 
 # A backslash before another sign takes that sign's meaning away, but for the marks of formulas.
 _TOKEN = re.compile(
@@ -10,21 +12,34 @@ _TOKEN = re.compile(
 )
 # Without these, only braces and the delimiters that grow can be out of balance.
 _MORE_TO_BALANCE = re.compile(r"\\(?:[\\{}()\[\]]|begin|end|(?:left|right)[A-Za-z])")
-_NOT_BRACES = bytes(set(range(256)) - set(b"{}\x01\x02"))
+# Beside braces: what stands for the delimiters that grow, and for the end of a formula.
+_NOT_BRACES = bytes(set(range(256)) - set(b"{}\x01\x02\x03"))
 _OPENS = {"]": "[", ")": "("}
 
 
 def surely_balances(text: str) -> bool:
     """Say whether a formula of the usual kind balances; ``False`` where :func:`find_imbalance` has to look closer."""
     inside = text[2:-2] if text.startswith("\\[") and text.endswith("\\]") else text
-    if "$" in inside or not inside.isascii() or _MORE_TO_BALANCE.search(inside):
+    return _all_balance([inside])
+
+
+def are_balanced_displays(texts: Sequence[str]) -> bool:
+    """Say whether each of many formulas is set off, between brackets with backslashes, and surely balances."""
+    if not all(map(str.startswith, texts, repeat("\\["))) or not all(map(str.endswith, texts, repeat("\\]"))):
         return False
-    if "\\left" in inside or "\\right" in inside:
-        inside = inside.replace("\\left", "\x01").replace("\\right", "\x02")
-    braces = inside.encode().translate(None, _NOT_BRACES)
+    return _all_balance([text[2:-2] for text in texts])
+
+
+def _all_balance(texts: Sequence[str]) -> bool:
+    joined = "\x03".join(texts)
+    if "$" in joined or not joined.isascii() or _MORE_TO_BALANCE.search(joined):
+        return False
+    if "\\left" in joined or "\\right" in joined:
+        joined = joined.replace("\\left", "\x01").replace("\\right", "\x02")
+    braces = joined.encode().translate(None, _NOT_BRACES)
     while b"{}" in braces or b"\x01\x02" in braces:
         braces = braces.replace(b"{}", b"").replace(b"\x01\x02", b"")
-    return not braces
+    return len(braces) == len(texts) - 1
 
 
 def find_imbalance(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ocrvl_modal.data.checking.chunks import Chunk, blocks_of, count_lines, read_chunk
 from ocrvl_modal.data.checking.demands import Demands
@@ -34,6 +34,9 @@ _REMEMBERED_LOOKS = 4096
 class Task:
     """What is to be checked of which file, and how closely."""
 
+    did: ClassVar[str] = "checked the dataset"
+    again: ClassVar[str] = "check again"
+
     path: Path
     size_bytes: int
     demands: Demands
@@ -41,6 +44,10 @@ class Task:
     decode: bool
     count_many: CountMany | None
     examples: int
+
+    def worker(self) -> PartChecker:
+        """Return who checks the chunks."""
+        return PartChecker(self)
 
 
 class PartChecker:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ocrvl_modal.data.checking.chunks import Chunk
-from ocrvl_modal.data.checking.crew import Crew
 from ocrvl_modal.data.checking.spill import Hashes
 from ocrvl_modal.data.checking.tally import Asked
+from ocrvl_modal.data.crew import Crew
 from ocrvl_modal.data.schema import Finding
 
 _KEYS_IN_A_PASS = 100_000

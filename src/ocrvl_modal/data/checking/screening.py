@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress, repeat
-from typing import Any, Literal, cast
+from typing import Any, cast
 from unicodedata import is_normalized
 
 import msgspec
 
 from ocrvl_modal.data.checking.demands import Demands
-from ocrvl_modal.data.checking.latex import surely_balances
+from ocrvl_modal.data.checking.latex import are_balanced_displays, surely_balances
 from ocrvl_modal.data.checking.lengths import TextLengths
 from ocrvl_modal.data.checking.targets import ODD_STARTS, OTSL, PLAIN, has_markdown_table, labelling, target_findings
 from ocrvl_modal.data.checking.texts import (
@@ -29,6 +29,7 @@ from ocrvl_modal.data.checking.texts import (
     find_loop,
     is_nfc,
 )
+from ocrvl_modal.data.plain_rows import NOT_DECODED, ErniekitRow, MessagesRow
 from ocrvl_modal.data.schema import IMAGE_MARK, LONGEST_PATH, RESERVED, is_url
 from ocrvl_modal.models import task_of
 
@@ -42,46 +43,12 @@ _ODD_STARTS = ODD_STARTS | frozenset(SPACES) | {""}
 _ESCAPES = re.compile(rb"\\(?:u00[01789]|[bf\\])")
 _CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
 _LOOP_START, _LOOP_END = PROBE_START - LOOP_PERIOD, PROBE_END - 1
-# Cells with text, which does not begin with white space, and cells without any.
-_PLAIN_TABLE = re.compile(r"(?:(?:<fcel>[^<\s][^<]*|<ecel>)+<nl>)+")
+# Whatever is neither a cell with text, which does not begin with white space, nor one without any, nor the end of a row
+# that has cells; between tables is a line end.
+_BEYOND_PLAIN_TABLES = re.compile(r"<(?!fcel>[^<\s]|ecel><|nl>\n?(?:<(?!nl>)|\Z))")
 _CHECKED_TASKS = ("table", "formula", "chart", "spotting")
-_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class _Asks(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    role: Literal["user"]
-    content: str
-
-
-class _Answers(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    role: Literal["assistant"]
-    content: str
-
-
-class _MessagesRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    messages: tuple[_Asks, _Answers]
-    images: tuple[str]
-
-
-class _Masked(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    text: str
-    tag: Literal["mask"]
-
-
-class _Unmasked(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    text: str
-    tag: Literal["no_mask"]
-
-
-class _Image(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    image_url: str
-    matched_text_index: Literal[0] = 0
-
-
-class _ErniekitRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    image_info: tuple[_Image]
-    text_info: tuple[_Masked, _Unmasked]
-    is_system: Literal[0] = 0
+# A line end before which no object ends, or behind which none begins.
+_INSIDE_A_ROW = re.compile(rb"\n(?:(?<!\}\n)(?<!\}\r\n)|(?!\{|\Z))")
 
 
 @dataclass(frozen=True)
@@ -140,9 +107,9 @@ class _Columns:
 class _Form:
     """One form of rows: how a row is decoded, and what of it is prompt, target and image."""
 
-    def __init__(self, row: type[_MessagesRow] | type[_ErniekitRow], prompts: Mapping[str, str]) -> None:
+    def __init__(self, row: type[MessagesRow] | type[ErniekitRow], prompts: Mapping[str, str]) -> None:
         self.decoder = msgspec.json.Decoder(row)
-        self._in_messages = row is _MessagesRow
+        self._in_messages = row is MessagesRow
         mark = IMAGE_MARK if self._in_messages else ""
         self._prompt_of = {mark + prompt: prompt for prompt in prompts}.get
 
@@ -169,7 +136,7 @@ class Screen:
         self._lengths = lengths
         self._tasks = {prompt: task_of(prompt) for prompt in demands.prompts if is_unremarkable(prompt)}
         self._checked = {prompt: task for prompt, task in self._tasks.items() if task in _CHECKED_TASKS}
-        self._forms = [_Form(row, dict.fromkeys(self._tasks, "")) for row in (_MessagesRow, _ErniekitRow)]
+        self._forms = [_Form(row, dict.fromkeys(self._tasks, "")) for row in (MessagesRow, ErniekitRow)]
 
     def screen(self, block: bytes, lines: int) -> tuple[CleanRows, list[int]]:
         """Return the clean rows of a block of so many whole lines, and the numbers of the others, counted from 0."""
@@ -183,10 +150,10 @@ class Screen:
 
     def _decode(self, block: bytes, lines: int) -> tuple[_Columns, list[int]]:
         for form in self._forms:
-            with suppress(*_NOT_DECODED):
+            with suppress(*NOT_DECODED):
                 rows = form.decoder.decode_lines(block)
-                # It passes over blank lines, and takes a row of several lines for one.
-                if len(rows) == lines:
+                # It passes over blank lines, takes a row of several lines for one, and a line of several rows for many.
+                if len(rows) == lines and block.startswith(b"{") and not _INSIDE_A_ROW.search(block):
                     return form.columns(rows, range(lines)), []
         return self._decode_each(block.split(b"\n")[:lines])
 
@@ -195,7 +162,7 @@ class Screen:
         decoded: list[tuple[list[Any], list[int]]] = [([], []) for _ in self._forms]
         for number, line in enumerate(lines):
             for form, (rows, numbers) in zip(self._forms, decoded, strict=True):
-                with suppress(*_NOT_DECODED):
+                with suppress(*NOT_DECODED):
                     rows.append(form.decoder.decode(line))
                     numbers.append(number)
                     break
@@ -214,18 +181,26 @@ class Screen:
         yield self._doubtful_answers(rows, labels)
         yield self._too_long(rows)
 
-    def _doubtful_answers(self, rows: _Columns, labels: dict[int, str]) -> list[int]:
+    def _doubtful_answers(self, rows: _Columns, labels: dict[int, str]) -> set[int]:
         """Return answers that may be wrong for their task, and tell the labelling of those that are right."""
-        checked, doubtful = self._checked, []
-        special = set(_remarkable(rows.targets))
-        special.update(place for place, prompt in enumerate(rows.prompts) if prompt in checked)
-        for place in special:
-            label = _label_of_right(self._tasks.get(rows.prompts[place] or ""), rows.targets[place])
-            if label is None:
-                doubtful.append(place)
-            elif label != PLAIN:
-                labels[place] = label
+        tasks = list(map(self._checked.get, cast("list[str]", rows.prompts)))
+        doubtful = set(_looping(rows.targets))
+        for task, places in _grouped(tasks).items():
+            answers = [rows.targets[place] for place in places]
+            if label := _label_of_all_right(task, answers):
+                labels.update(dict.fromkeys(places, label))
+            else:
+                doubtful.update(place for place in places if not self._is_right(rows, place, labels))
+        odd = (place for place in _odd(rows.targets) if tasks[place] is None)
+        doubtful.update(place for place in odd if not self._is_right(rows, place, labels))
         return doubtful
+
+    def _is_right(self, rows: _Columns, place: int, labels: dict[int, str]) -> bool:
+        """Say whether nothing is wrong with an answer, and tell its labelling then."""
+        label = _label_of_right(self._tasks.get(rows.prompts[place] or ""), rows.targets[place])
+        if label and label != PLAIN:
+            labels[place] = label
+        return label is not None
 
     def _too_long(self, rows: _Columns) -> list[int]:
         if not self._lengths.are_counted:
@@ -254,7 +229,11 @@ def _doubtful_references(references: list[str]) -> list[int]:
 
 def _doubtful_characters(targets: list[str], block: bytes) -> list[int]:
     """Return texts with control characters, or in another form than NFC."""
-    doubtful = [place for place, text in enumerate(targets) if not text.isascii() and not is_normalized("NFC", text)]
+    foreign = [text for text in targets if not text.isascii()]
+    doubtful: list[int] = []
+    # A part of a text in this form is in it too.
+    if foreign and not is_normalized("NFC", "\n".join(foreign)):
+        doubtful += [place for place, text in enumerate(targets) if not is_normalized("NFC", text)]
     if _may_have_controls(block):
         doubtful += [place for place, text in enumerate(targets) if CONTROL.search(text)]
     return doubtful
@@ -267,24 +246,58 @@ def _may_have_controls(block: bytes) -> bool:
     return bool(escapes or b"\x7f" in block or (b"\xc2" in block and _CONTROL_BYTES.search(block)))
 
 
-def _remarkable(targets: list[str]) -> list[int]:
-    """Return answers that begin oddly, have a sign that marks begin with, or may end in a loop."""
+def _grouped(tasks: list[str | None]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for place, task in enumerate(tasks):
+        if task:
+            places.setdefault(task, []).append(place)
+    return places
+
+
+def _looping(targets: list[str]) -> list[int]:
+    """Return answers that may end in a loop."""
     return [
         place
         for place, text in enumerate(targets)
-        if text[:1] in _ODD_STARTS
-        or "<" in text
-        or (len(text) >= LOOP_CHARACTERS and text[PROBE_START:PROBE_END] in text[_LOOP_START:_LOOP_END])
+        if len(text) >= LOOP_CHARACTERS
+        and text[PROBE_START:PROBE_END] in text[_LOOP_START:_LOOP_END]
+        and find_loop(text)
     ]
+
+
+def _odd(targets: list[str]) -> list[int]:
+    """Return answers that begin oddly, or have a sign that marks begin with."""
+    return [place for place, text in enumerate(targets) if text[:1] in _ODD_STARTS or "<" in text]
+
+
+def _label_of_all_right(task: str, answers: list[str]) -> str:
+    """Return the labelling of answers with none of which anything is wrong; nothing where one may be, or differ."""
+    if task == "table":
+        return OTSL if _are_plain_tables(answers) else ""
+    if task == "formula" and are_balanced_displays(answers) and not _has_reserved("".join(answers)):
+        return labelling(task, answers[0])
+    return ""
+
+
+def _has_reserved(text: str) -> bool:
+    return "<" in text and any(map(text.__contains__, RESERVED))
+
+
+def _are_plain_tables(answers: list[str]) -> bool:
+    """Say whether answers are, beyond doubt, tables without merged cells; much faster than the whole grammar."""
+    return (
+        answers[0].startswith("<")
+        and all(map(str.endswith, answers, repeat("<nl>")))
+        and not _BEYOND_PLAIN_TABLES.search("\n".join(answers))
+        and all(map(_is_rectangle, answers))
+    )
 
 
 def _label_of_right(task: str | None, target: str) -> str | None:
     """Return the labelling of an answer that nothing is wrong with, ``None`` where something may be."""
-    if find_loop(target):
-        return None
-    if task == "table" and _is_plain_table(target):
+    if task == "table" and _are_plain_tables([target]):
         return OTSL
-    if not target.strip() or ("<" in target and any(map(target.__contains__, RESERVED))):
+    if not target.strip() or _has_reserved(target):
         return None
     if (
         (task == "formula" and surely_balances(target))
@@ -295,9 +308,6 @@ def _label_of_right(task: str | None, target: str) -> str | None:
     return None
 
 
-def _is_plain_table(otsl: str) -> bool:
-    """Say whether a string is beyond doubt a table without merged cells; much faster than the whole grammar."""
-    if not _PLAIN_TABLE.fullmatch(otsl):
-        return False
-    # Each row has as many signs that begin a token; behind the last row is nothing.
+def _is_rectangle(otsl: str) -> bool:
+    """Say whether each row has as many signs that begin a token; behind the last row is nothing."""
     return len(set(map(str.count, otsl.split("<nl>")[:-1], repeat("<")))) == 1

@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, repeat
+from itertools import islice
 from operator import add
 
 from ocrvl_modal.data.checking.examining import ExaminedRow, place_finding
@@ -137,8 +137,7 @@ class Tally:
             self.vision_tokens += Extent.of(vision_tokens)
             longest = max(map(add, lengths.of(rows.prompts, rows.targets), vision_tokens))
         self.sequence_tokens_max = max(self.sequence_tokens_max, longest)
-        references = _plain(rows.references)
-        self.keys.extend(map(hash, zip(references, rows.prompts, strict=True)))
+        self.keys.extend(map(hash, zip(_plain(rows.references), rows.prompts, strict=True)))
         self._add_places(rows)
 
     def _add_key(self, examined: ExaminedRow, prompt: str, target: str) -> None:
@@ -168,8 +167,8 @@ class Tally:
             self._add_label(prompt, PLAIN, count, 1 + rows.numbers[first])
 
     def _add_places(self, rows: CleanRows) -> None:
-        joined = "\n".join(rows.references)
-        if ".." not in joined and ":" not in joined and not any(map(str.startswith, rows.references, repeat("/"))):
+        joined = "\n".join(["", *rows.references])
+        if ":" not in joined and ".." not in joined and "\n/" not in joined:
             return
         for number, reference in zip(rows.numbers, rows.references, strict=True):
             if finding := place_finding(ImageUse(reference, 0, "images[0]"), 1 + number):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocrvl_modal.data.checking.chunks import Chunk, chunks_of
-from ocrvl_modal.data.checking.crew import Crew, crew_for, processes_here
 from ocrvl_modal.data.checking.demands import Demands
 from ocrvl_modal.data.checking.kinds import KINDS
 from ocrvl_modal.data.checking.lengths import CountMany
@@ -20,6 +19,7 @@ from ocrvl_modal.data.checking.report import DatasetReport, FindingGroup
 from ocrvl_modal.data.checking.spill import Hashes, Texts
 from ocrvl_modal.data.checking.splits import Fingerprints, leaks
 from ocrvl_modal.data.checking.tally import Asked, SeenImage, Tally
+from ocrvl_modal.data.crew import Crew, crew_for, processes_here
 from ocrvl_modal.data.rows import begins_as_array, json_array, no_row, require_file
 from ocrvl_modal.data.schema import Finding
 from ocrvl_modal.models import task_of

@@ -137,6 +137,7 @@ CASES: dict[str, Case] = {
         LOOKED,
         {"max_seq_len": 9},
     ),
+    "maybe_too_long": Case(row("a b c d e " * 12), row("a b c d"), demands={"max_seq_len": 100}),
     "image_missing": image_case(lambda _: None),
     "image_empty": image_case(lambda path: path.touch()),
     "image_unreadable": image_case(lambda path: path.write_bytes(b"%PDF-1.7 and more")),

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from tests.data.datasets import DEMANDS, check, erniekit_row, messages_row, write_rows
+from tests.data.datasets import DEMANDS, check, erniekit_row, make_picture, messages_row, write_rows
 
 from ocrvl_modal.data.checking.fixing import fix_rows
 from ocrvl_modal.data.rows import read_samples
@@ -81,3 +82,13 @@ def test_nothing_is_written_where_nothing_can_be_mended(tmp_path: Path) -> None:
         fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS)
     assert caught.value.code is ExitCode.DATA_INVALID
     assert [entry.name for entry in tmp_path.iterdir()] == ["train.jsonl"]
+
+
+def test_a_copy_of_an_image_under_another_name_is_a_duplicate_where_images_are_opened(tmp_path: Path) -> None:
+    image = make_picture(tmp_path / "a.png", "7 km")
+    shutil.copy(image, tmp_path / "b.png")
+    path = write_rows(tmp_path / "train.jsonl", messages_row("7 km"), messages_row("7 km", image="b.png"))
+    assert check(path).counts["duplicate"] == 1
+    report = fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS, images="all")
+    assert (report.rows, report.mended) == (1, {"duplicate": 1})
+    assert "duplicate" not in check(report.out).counts

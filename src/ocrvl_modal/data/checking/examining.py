@@ -117,6 +117,8 @@ class Examiner:
         found = []
         if certain > self.demands.max_seq_len:
             found.append(self._too_long(examined, certain))
+        elif (most := examined.vision_tokens + text_tokens) > self.demands.max_seq_len:
+            found.append(self._maybe_too_long(examined, most))
         return replace(examined, findings=(*examined.findings, *found), text_tokens=text_tokens)
 
     def _too_long(self, examined: ExaminedRow, certain: int) -> Finding:
@@ -127,6 +129,13 @@ class Examiner:
             f" {self.demands.max_seq_len} are allowed",
             examined.line,
             hint="cut the image and its target into parts, or --set data.max_seq_len=… where the GPU has the memory",
+        )
+
+    def _maybe_too_long(self, examined: ExaminedRow, most: int) -> Finding:
+        return Finding(
+            "maybe_too_long",
+            f"the sample takes at most {most} tokens, as an estimate, and {self.demands.max_seq_len} are allowed",
+            examined.line,
         )
 
 

@@ -154,7 +154,9 @@ class _Fixer:
         pair = examined.question_and_answer
         if pair is None or examined.row is None:
             return False
-        asked = tuple(image.reference.removeprefix("./") for image in examined.row.images)
+        # Under another name an image is the same one, where its bytes were read.
+        content = examined.image.sha256 if examined.image else None
+        asked = content or tuple(image.reference.removeprefix("./") for image in examined.row.images)
         key = hash((asked, *(turn.text for turn in pair)))
         if key in self._written:
             return True

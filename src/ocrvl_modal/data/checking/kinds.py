@@ -68,6 +68,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "chart_width": _warning("charts with rows of unequal width", "give each row as many cells"),
         "spotting": _error("spotting lines without eight LOC tokens", "write text and four corners a line"),
         "too_long": _error("samples over max_seq_len", "cut them into parts, or raise data.max_seq_len"),
+        "maybe_too_long": _warning(
+            "samples that may be over max_seq_len, by an estimate", "ocrvl download model counts them: then check again"
+        ),
         # The image's file.
         "image_missing": _error("images that are not there", "put them where the rows say"),
         "image_empty": _error("image files of zero size", "fetch or export them again"),

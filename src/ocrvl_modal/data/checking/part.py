@@ -123,8 +123,7 @@ class PartChecker:
     def _glance(self, clean: CleanRows) -> tuple[CleanRows, list[int], list[int]]:
         """Look at clean rows' images; return the rows that stay so, their images' tokens, and the others' lines."""
         lengths, most = self._examiner.lengths, self._task.demands.max_seq_len
-        # Without a tokenizer only the tokens around the target are certain.
-        texts = lengths.of(clean.prompts, clean.targets if lengths.are_counted else [""] * len(clean.targets))
+        texts = lengths.of(clean.prompts, clean.targets)
         # Strings: a path object for each takes as long as the look.
         looks = list(map(self._look, map(os.path.join, repeat(self._folder), clean.references)))
         doubted = {

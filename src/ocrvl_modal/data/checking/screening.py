@@ -134,6 +134,9 @@ class Screen:
     def __init__(self, demands: Demands, lengths: TextLengths) -> None:
         self._max_seq_len = demands.max_seq_len
         self._lengths = lengths
+        self._certainly_short = demands.max_seq_len - max(
+            lengths.of(demands.prompts, [""] * len(demands.prompts)), default=0
+        )
         self._tasks = {prompt: task_of(prompt) for prompt in demands.prompts if is_unremarkable(prompt)}
         self._checked = {prompt: task for prompt, task in self._tasks.items() if task in _CHECKED_TASKS}
         self._forms = [_Form(row, dict.fromkeys(self._tasks, "")) for row in (MessagesRow, ErniekitRow)]
@@ -203,7 +206,8 @@ class Screen:
         return label is not None
 
     def _too_long(self, rows: _Columns) -> list[int]:
-        if not self._lengths.are_counted:
+        """Return rows whose text alone is too long, or may be: where nobody counts, a character is at most a token."""
+        if not self._lengths.are_counted and max(map(len, rows.targets), default=0) <= self._certainly_short:
             return []
         lengths = self._lengths.of([prompt or "" for prompt in rows.prompts], rows.targets)
         return [place for place, length in enumerate(lengths) if length > self._max_seq_len]

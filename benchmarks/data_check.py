@@ -1,8 +1,8 @@
 """How `data check --images none` does beside a bare typed decode of the same file by msgspec, in as many processes.
 
-The dataset is made by chance from one seed: rows of about 500 bytes, of which 82 % are text lines (six in eleven English,
-the others Russian, Greek, Chinese, Bengali and French), 10 % OTSL tables of 3 to 10 rows, 4 % formulas and 4 % charts;
-every image has a name of its own.
+The dataset is made by chance from one seed: rows of about 500 bytes, of which 82 % are text lines (six in eleven
+English, the others Russian, Greek, Chinese, Bengali and French), 10 % OTSL tables of 3 to 10 rows, 4 % formulas and
+4 % charts; every image has a name of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ocrvl_modal.data.checking.crew import processes_here
+from ocrvl_modal.data.crew import processes_here
 
 MEBIBYTE = 1 << 20
 BLOCK = 5000

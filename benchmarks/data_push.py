@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ocrvl_modal.backends.dataset_push import Asked, Desk, push
 from ocrvl_modal.backends.store_folder import FolderStores
+from ocrvl_modal.data.crew import processes_here
 from ocrvl_modal.data.shards.survey import survey
 from ocrvl_modal.places import Places
 
@@ -46,6 +47,11 @@ def make(folder: Path, size_mib: int, mean: int) -> int:
             ]
             rows.write(json.dumps({"messages": turns, "images": [f"images/{path.name}"]}) + "\n")
     return count
+
+
+def running_beside() -> int:
+    """Return how many other processes or threads run at this moment: what they take, neither `tar` nor we have."""
+    return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1
 
 
 def tar(folder: Path, target: Path) -> float:
@@ -93,8 +99,10 @@ def measure(folder: Path, size_mib: int, mean: int, repeat: int) -> dict[str, fl
     # A file that was written just now may change again within its time stamp, and is read once more.
     time.sleep(SETTLED_S)
     seconds: dict[str, list[float]] = {"tar": [], "survey": [], "pack": [], "first": [], "second": []}
+    loads: list[int] = []
     memory = shards = again = 0
     for _ in range(repeat):
+        loads.append(running_beside())
         seconds["tar"].append(tar(dataset, folder / "one.tar"))
         for which, part in zip(("survey", "pack"), pack(dataset, folder / "home"), strict=True):
             seconds[which].append(part)
@@ -115,6 +123,7 @@ def measure(folder: Path, size_mib: int, mean: int, repeat: int) -> dict[str, fl
         "second_of_first": round(statistics.median(turn[4] / turn[3] for turn in by_turn), 3),
         "shards_in_second": again,
         "peak_memory_mib": round(memory / MEBIBYTE, 1),
+        "others_load": round(statistics.median(loads), 1),
     }
 
 
@@ -128,7 +137,8 @@ def main() -> None:
         report = {
             kind: measure(Path(name), asked.size * times, mean, asked.repeat) for kind, (mean, times) in KINDS.items()
         }
-    print(json.dumps({"size_mib": asked.size, "repeat": asked.repeat, **report}, indent=2))
+    told = {"size_mib": asked.size, "repeat": asked.repeat, "processors": processes_here()}
+    print(json.dumps({**told, **report}, indent=2))
 
 
 if __name__ == "__main__":

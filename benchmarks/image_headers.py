@@ -23,9 +23,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ocrvl_modal.backends.checking import demands_of
-from ocrvl_modal.data.checking.crew import processes_here
 from ocrvl_modal.data.checking.images import look_at_image
 from ocrvl_modal.data.checking.whole import How, check_dataset
+from ocrvl_modal.data.crew import processes_here
 from ocrvl_modal.models import FAMILY
 
 OCRVL = Path(sys.executable).with_name("ocrvl")

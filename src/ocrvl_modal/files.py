@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 _CHUNK_BYTES = 1 << 20
+_YOUNG_S = 5.0
 
 
 @contextmanager
@@ -69,10 +73,13 @@ def write_json(path: Path, value: Any) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that becomes ``path`` when the block ends well, and vanishes otherwise.
 
-    A folder that stands at ``path`` already is replaced.
+    A folder that stands at ``path`` already is replaced. What an earlier call left that was killed is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        _remove_unless_held(abandoned)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    holder = _hold(beside)
     try:
         yield beside
         beside.chmod(0o755)
@@ -81,6 +88,30 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+    finally:
+        os.close(holder)
+
+
+def _hold(folder: Path) -> int:
+    """Lock a folder for as long as its returned descriptor is open: it tells that whoever fills it is alive."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    # A file system over a network may know no locks; nothing is removed there.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _remove_unless_held(folder: Path) -> None:
+    """Remove a folder that nobody fills any more; one of this moment may not be locked yet."""
+    with suppress(OSError):
+        if not folder.is_dir() or time.time() - folder.stat().st_mtime < _YOUNG_S:
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def remove_folder(path: Path) -> None:

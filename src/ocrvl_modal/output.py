@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _PLAIN_WIDTH = 160
 _PLAIN_INTERVAL_S = 5.0
+_LEAST_IN_MEGABYTES = 10_000_000
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, how many units are done, and of how many."""
@@ -219,5 +220,7 @@ class _PlainProgress:
             return f"{what}: {done}/{total}"
         began, before = self._first[what]
         speed = (done - before) / max(time.monotonic() - began, 1e-3)
+        if total < _LEAST_IN_MEGABYTES:
+            return f"{name}: {done / 1e3:,.1f}/{total / 1e3:,.1f} kB"
         line = f"{name}: {done / 1e6:,.0f}/{total / 1e6:,.0f} MB, {speed / 1e6:.1f} MB/s"
         return f"{line}, {(total - done) / speed:.0f} s left" if 0 < done < total and speed > 0 else line

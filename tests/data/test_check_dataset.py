@@ -23,13 +23,13 @@ from tests.data.datasets import (
     write_rows,
 )
 
-from ocrvl_modal.data.checking import crew as crew_module
-from ocrvl_modal.data.checking.crew import crew_for
+from ocrvl_modal.data import crew as crew_module
 from ocrvl_modal.data.checking.demands import Demands
 from ocrvl_modal.data.checking.part import Task
 from ocrvl_modal.data.checking.report import Extent
 from ocrvl_modal.data.checking.spill import Hashes, Texts
 from ocrvl_modal.data.checking.whole import How, check_splits
+from ocrvl_modal.data.crew import crew_for
 from ocrvl_modal.data.digest import dataset_digest
 from ocrvl_modal.data.rows import to_row
 from ocrvl_modal.data.schema import Sample
@@ -214,6 +214,16 @@ def test_splits_are_compared_with_the_first(tmp_path: Path) -> None:
     assert str(test) in str(reports["train"].findings[0].examples[0])
 
 
+def test_a_split_that_is_not_there_is_told_before_another_is_read(tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", messages_row())
+    told: list[str] = []
+    how = How(images="none", on_progress=lambda what, _done, _total: told.append(what))
+    with pytest.raises(OcrvlError) as refused:
+        check_splits({"train": train, "test": tmp_path / "no.jsonl"}, DEMANDS, how)
+    assert refused.value.code is ExitCode.NOT_FOUND
+    assert told == []
+
+
 def test_what_is_asked_of_training_data_is_not_asked_of_held_out_data(tmp_path: Path) -> None:
     demands = Demands(("OCR:", "Seal Recognition:"), PIXELS, 512, tasks=("Seal Recognition:",), least_samples=2)
     train, test = (write_rows(tmp_path / name, messages_row()) for name in ("train.jsonl", "test.jsonl"))
@@ -286,6 +296,10 @@ def test_an_interrupted_check_leaves_no_process(tmp_path: Path) -> None:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
     process.wait(10)
+    # One that was just being started ends by itself when it finds its caller gone.
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < until:
+        time.sleep(0.05)
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 

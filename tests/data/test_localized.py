@@ -39,6 +39,17 @@ def unpacked(shelf: Shelf, index: DatasetIndex) -> Path:
     return shelf.places.data / UNPACKED / unpacked_name(index)
 
 
+def dataset_in(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, content in files_of(folder).items() if name != COMPLETE}
+
+
+def overwrite(path: Path) -> None:
+    """Write as many other bytes into a file, a moment later."""
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+
+
 @pytest.mark.parametrize("reference", ["lines@v1", "/data/datasets/lines/v1/train.jsonl"])
 def test_a_stored_dataset_becomes_rows_beside_images(shelf: Shelf, index: DatasetIndex, reference: str) -> None:
     path = localized(shelf.places, reference)
@@ -62,21 +73,25 @@ def test_it_is_unpacked_once_for_all_versions_of_the_same_content(shelf: Shelf, 
     [
         lambda folder: next((folder / "images").iterdir()).unlink(),
         lambda folder: os.truncate(next((folder / "images").iterdir()), 5),
+        lambda folder: overwrite(next((folder / "images").iterdir())),
         lambda folder: (folder / "train.jsonl").write_text("{}\n"),
         lambda folder: (folder / "validation.jsonl").unlink(),
         lambda folder: (folder / COMPLETE).unlink(),
         lambda folder: (folder / COMPLETE).write_text("{"),
         lambda folder: shutil.rmtree(folder / "images"),
     ],
-    ids=["image gone", "image cut off", "rows changed", "rows gone", "not complete", "marker damaged", "images gone"],
+    ids=[
+        *("image gone", "image cut off", "image overwritten", "rows changed", "rows gone", "not complete"),
+        *("marker damaged", "images gone"),
+    ],
 )
 def test_a_copy_that_changed_is_unpacked_anew(shelf: Shelf, index: DatasetIndex, change: object) -> None:
     assert callable(change)
     folder = localized(shelf.places, "lines@v1").parent
-    before = files_of(folder)
+    before = dataset_in(folder)
     change(folder)
     localized(shelf.places, "lines@v1")
-    assert files_of(folder) == before
+    assert dataset_in(folder) == before
 
 
 def test_a_second_job_waits_for_the_first_and_unpacks_nothing(shelf: Shelf, index: DatasetIndex) -> None:

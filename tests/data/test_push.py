@@ -110,7 +110,7 @@ class TestWhatTravels:
         made = make_dataset(tmp_path / "lines")
         first = shelf.push(made)
         assert len(first.new) == len(first.index.shards) == 2
-        monkeypatch.setattr(survey, "scan", None)
+        monkeypatch.setattr(survey, "image_paths", None)
         monkeypatch.setattr(survey, "digest_files", None)
         again = shelf.push(made)
         assert (again.new, again.index) == ((), first.index)

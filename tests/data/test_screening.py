@@ -164,7 +164,14 @@ def _prove_equal(folder: Path, content: list[bytes], chunk_bytes: int, block_byt
 @pytest.mark.parametrize(
     "broken",
     [
-        *("<fcel>1<nl><fcel>1<fcel>2<nl>", "<fcel>1<ecel><nl><nl>", "<nl><nl>", "<fcel>1<ecel>", "x<fcel>1<nl>"),
+        *(
+            "<fcel>1<nl><fcel>1<fcel>2<nl>",
+            "<fcel>1<ecel><nl><nl>",
+            "<nl><nl>",
+            "<nl>",
+            "<fcel>1<ecel>",
+            "x<fcel>1<nl>",
+        ),
         *("<fcel><ecel><nl>", "<fcel> <ecel><nl>", "<fcel>1<ecel>x<nl>", "<fcel>1<nl>x", "<fcel>1<td>2<nl>", "1", ""),
         *("<fcel>1<lcel><nl>", "<lcel><fcel>1<nl>", "<fcel>1<nl>\n\n<fcel>2<nl>", "<fcel>1<nl>\n<nl>"),
     ],

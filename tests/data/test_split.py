@@ -25,6 +25,7 @@ from data.small_datasets import (
 )
 from ocrvl_modal.data.checking.demands import Demands
 from ocrvl_modal.data.checking.whole import check_dataset
+from ocrvl_modal.data.references import references_in, with_references
 from ocrvl_modal.data.shaping.assignment import SPLITS, Assignment, Links, Shares, better_seed, group_number, lacking
 from ocrvl_modal.data.shaping.splitting import SplitReport, split_dataset
 from ocrvl_modal.errors import ExitCode, OcrvlError
@@ -54,6 +55,21 @@ def test_every_row_goes_to_one_split_and_no_document_to_two(tmp_path: Path) -> N
     assert sum(map(len, documents_of)) == len(set.union(*documents_of)) == 40
     assert [part.groups for part in report.parts.values()] == [len(each) for each in documents_of]
     assert {name: len(rows) for name, rows in found.items()} == {name: report.parts[name].rows for name in SPLITS}
+
+
+def test_a_folder_is_one_group_however_rows_spell_it(tmp_path: Path) -> None:
+    path = documents(tmp_path, 40)
+    lines = path.read_text("utf-8").splitlines()
+    folder = Path(references_in(lines[0])[0]).parts[0]
+    spelled = [f"{folder}/../{folder}/", f"./{folder}/", f"{tmp_path}/{folder}/"]
+    new = [
+        with_references(
+            line, {name: name.replace(f"{folder}/", spelled[number % 3], 1) for name in references_in(line)}
+        )
+        for number, line in enumerate(lines)
+    ]
+    path.write_text("\n".join(new), encoding="utf-8")
+    assert sum(part.groups for part in split(path, tmp_path / "out").parts.values()) == 40
 
 
 def test_each_task_gets_its_share(tmp_path: Path) -> None:
@@ -259,6 +275,12 @@ def test_shares_are_met_by_many_groups() -> None:
     found = [assignment.split_of(group_number(str(number))) for number in range(20_000)]
     assert abs(found.count("test") / 20_000 - 0.1) < 0.01
     assert abs(found.count("train") / 20_000 - 0.8) < 0.01
+
+
+@pytest.mark.parametrize("wrong", [(None, float("nan"), 0.1), (None, 0.1, float("nan")), (float("nan"), 0.1, 0.1)])
+def test_a_share_that_is_no_number_is_refused(wrong: tuple[float | None, float, float]) -> None:
+    with pytest.raises(OcrvlError, match="must add up to 1"):
+        Shares.of(*wrong)
 
 
 def test_a_better_seed_gives_every_task_some_rows() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,18 @@ def test_a_text_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes | 
     with pytest.raises(OcrvlError, match=said):
         make(text, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OcrvlError, match="is no file"):
+        drawable_lines(tmp_path / "pipe", find_fonts([]))
+
+
+def test_joiners_stay_and_other_characters_without_a_look_go(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a\u200cb c\u200dd\ne\u200bf\u0007\ufeff\n", encoding="utf-8")
+    assert [line for line, _ in drawable_lines(text, find_fonts([])).lines] == ["a\u200cb c\u200dd", "ef"]
 
 
 def test_marks_of_the_model_never_become_targets(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,24 @@ with files.new_folder(Path(sys.argv[1])) as folder:
     assert len(names_in(tmp_path)) == 4
     files.remove_leftovers(tmp_path)
     assert names_in(tmp_path) == [".hidden", "export", "mine.tmp"]
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_new_folder_takes_away_what_a_killed_one_left_and_nothing_of_one_that_is_alive(
+    is_alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_YOUNG_S", 0.0)
+    names = [".a[1].x.tmp", ".a[1].other", ".a1.x.tmp"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    with ExitStack() as filled:
+        if is_alive:
+            descriptor = os.open(tmp_path / names[0], os.O_RDONLY)
+            filled.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with files.new_folder(tmp_path / "a[1]"), files.new_folder(tmp_path / "a[1]"):
+            assert len(names_in(tmp_path)) == len(names) + 2 - (not is_alive)
+    assert set(names_in(tmp_path)) == {*(names if is_alive else names[1:]), "a[1]"}
 
 
 def test_leftovers_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:

@@ -158,6 +158,12 @@ class TestPlainProgress:
             "x.whl: 1,900/1,900 MB, 100.0 MB/s",
         ]
 
+    def test_few_bytes_are_told_in_kilobytes_and_without_a_speed(self, capsys: Captured) -> None:
+        with an_output().progress() as on_progress:
+            on_progress(in_bytes("checking rows"), 0, 2048)
+            on_progress(in_bytes("checking rows"), 2048, 2048)
+        assert capsys.readouterr() == ("", "checking rows: 2.0/2.0 kB\n")
+
     def test_it_is_lines_and_never_redraws(self, capsys: Captured) -> None:
         with an_output().progress() as on_progress:
             on_progress("reading", 2, 2)

@@ -18,8 +18,9 @@ from ocrvl_modal import files, locks
 from ocrvl_modal._version import __version__
 from ocrvl_modal.backends.base import Backend, OnProgress, Stores
 from ocrvl_modal.backends.dataset_store import list_datasets, missing_shards, read_index, stored_shards
+from ocrvl_modal.data.crew import Crew
 from ocrvl_modal.data.shards.index import CLAIMS, DATASETS, INDEX, USED, DatasetIndex, Shard, content_digest
-from ocrvl_modal.data.shards.planning import PackingPlan, PlannedShard, plan_shards
+from ocrvl_modal.data.shards.planning import PackingPlan, PlannedShard, packing_crew, plan_shards
 from ocrvl_modal.data.shards.survey import survey
 from ocrvl_modal.errors import OcrvlError, usage_error
 from ocrvl_modal.jobs.progress import in_bytes
@@ -240,25 +241,32 @@ class _Loading:
 
         def bring_one(planned: PlannedShard) -> Shard:
             nonlocal done
-            shard = self._bring_one(planned)
+            shard = self._bring_one(planned, crew)
             with self._lock:
                 done += planned.content_bytes
                 on_progress(what, done, total)
             return shard
 
         on_progress(what, 0, total)
-        pool = ThreadPoolExecutor(AT_ONCE)
-        try:
-            return tuple(pool.map(bring_one, plan.shards))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        # Rows first, since this process packs them while others pack images.
+        in_turn = sorted(plan.shards, key=lambda planned: planned.holds != "rows")
+        with packing_crew([planned for planned in in_turn if not self._is_there(planned)]) as crew:
+            pool = ThreadPoolExecutor(AT_ONCE)
+            try:
+                brought = {shard.key: shard for shard in pool.map(bring_one, in_turn)}
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return tuple(brought[planned.key] for planned in plan.shards)
 
-    def _bring_one(self, planned: PlannedShard) -> Shard:
+    def _is_there(self, planned: PlannedShard) -> bool:
         known = self._known.get(planned.key)
-        if known is not None and self._is_stored(known):
-            return known
+        return known is not None and self._is_stored(known)
+
+    def _bring_one(self, planned: PlannedShard, crew: Crew) -> Shard:
+        if self._is_there(planned):
+            return self._known[planned.key]
         file = self._folder / f"{planned.key}.tar"
-        packed = planned.pack(file)
+        packed = planned.pack(file, crew)
         shard = Shard(packed.sha256, packed.size_bytes, len(planned.members), planned.holds, planned.key)
         _write_note(self._kept, shard)
         if self._is_stored(shard):

@@ -290,7 +290,7 @@ def _has_reserved(text: str) -> bool:
 def _are_plain_tables(answers: list[str]) -> bool:
     """Say whether answers are, beyond doubt, tables without merged cells; much faster than the whole grammar."""
     return (
-        answers[0].startswith("<")
+        all(map(str.startswith, answers, repeat(("<fcel>", "<ecel>"))))
         and all(map(str.endswith, answers, repeat("<nl>")))
         and not _BEYOND_PLAIN_TABLES.search("\n".join(answers))
         and all(map(_is_rectangle, answers))

@@ -61,6 +61,7 @@ def check_dataset(path: Path, demands: Demands, how: How | None = None, against:
     in the report instead.
     """
     how = how or How()
+    _require_all([path, *against])
     with _Survey(path, demands, how) as survey:
         report = survey.report
         for other in against if how.images != "none" else ():
@@ -72,6 +73,7 @@ def check_dataset(path: Path, demands: Demands, how: How | None = None, against:
 def check_splits(paths: Mapping[str, Path], demands: Demands, how: How | None = None) -> dict[str, DatasetReport]:
     """Check the splits of a dataset, the training data first, whose report tells of images that others have too."""
     how = how or How()
+    _require_all(paths.values())
     reports: dict[str, DatasetReport] = {}
     with ExitStack() as opened:
         first: tuple[str, _Survey] | None = None
@@ -85,11 +87,16 @@ def check_splits(paths: Mapping[str, Path], demands: Demands, how: How | None = 
     return reports
 
 
+def _require_all(paths: Iterable[Path]) -> None:
+    """Raise for a file that is not there before any other is read, which may take long."""
+    for path in paths:
+        require_file(path)
+
+
 class _Survey:
     """A file checked, and what its decoded images are known by; it holds files open until it is left."""
 
     def __init__(self, path: Path, demands: Demands, how: How) -> None:
-        require_file(path)
         self.path = path
         self.fingerprints = Fingerprints()
         self.image_paths = Texts()

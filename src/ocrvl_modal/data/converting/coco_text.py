@@ -6,7 +6,7 @@ Format: COCO-Text 1.0 and 2.0 (``imgs``, ``anns``), and COCO's own (``images``, 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 
 from ocrvl_modal.data.converting.items import (
     LARGEST,
+    Dropped,
     Items,
     Page,
     Picture,
@@ -43,6 +44,7 @@ def read(path: Path, roots: Sequence[Path]) -> Items:
     The file is one JSON document, and is read as a whole.
     """
     images, words = _load(path)
+    yield from _without_image(images.keys(), words)
     folders = [*roots, path.parent, *(entry for entry in sorted(path.parent.iterdir()) if entry.is_dir())]
     for key, image in images.items():
         origin = f"image {key}"
@@ -57,6 +59,13 @@ def read(path: Path, roots: Sequence[Path]) -> Items:
             yield Page(origin, picture, regions=regions, broken=broken, frame=frame)
         except Unusable as unusable:
             yield unusable.at(origin)
+
+
+def _without_image(images: Collection[str], words: Mapping[str, list[dict[str, Any]]]) -> Iterator[Dropped]:
+    """Yield the words of images that the file does not list."""
+    for key in words.keys() - images:
+        for word in words[key]:
+            yield Dropped(f"word {word.get('id')}", "image_missing", f"the file lists no image {key[:60]}")
 
 
 def is_coco(path: Path) -> bool:
@@ -83,7 +92,11 @@ def _load(path: Path) -> tuple[dict[str, _Image], dict[str, list[dict[str, Any]]
     words: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for word in listed:
         words[str(word.get("image_id"))].append(word)
-    return {str(image.id): image for image in images}, words
+    by_id = {str(image.id): image for image in images}
+    if len(by_id) < len(images):
+        message = f"{path} has {len(images):,} images, and only {len(by_id):,} ids"
+        raise data_error(message, "give each image an id of its own")
+    return by_id, words
 
 
 def _region(word: dict[str, Any]) -> Region:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -28,6 +29,11 @@ from ocrvl_modal.errors import did_you_mean, not_found, usage_error
 
 _LOOKED_AT = 200
 """How many files of a folder are looked at to tell its form."""
+
+_TABLES = (".csv", ".tsv", ".json", ".jsonl")
+"""Endings of files of which a folder that is a source has one."""
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -65,20 +71,29 @@ def known_format(name: str) -> str:
 def detect(path: Path, known: str | None = None) -> str:
     """Return the format that a path looks like, or the ``known`` one; raise a usage error where it is none, or several.
 
-    Raises *not found* where nothing is there.
+    Raises *not found* where nothing is there, and a usage error for a pipe or a device.
     """
     if not path.exists():
         raise not_found(f"there is no {path}", "name a file, a folder, or hf://owner/name")
+    if not (path.is_file() or path.is_dir()):
+        raise usage_error(f"{path} is a pipe or a device; a source is read more than once", "save it as a file")
     if known:
         return known
     found = [name for name, form in FORMATS.items() if form.looks_like_it(path)]
     if len(found) == 1:
         return found[0]
     if not found:
-        known = "; ".join(f"{name}: {form.title}" for name, form in FORMATS.items())
-        raise usage_error(f"{path} looks like nothing that can be converted", f"name it with --from ({known})")
+        raise usage_error(f"{path} looks like nothing that can be converted", _advice(path))
     choices = "; ".join(f"{name}: {FORMATS[name].title}" for name in found)
     raise usage_error(f"{path} could be read in {len(found)} ways ({choices})", f"--from {found[0]}")
+
+
+def _advice(path: Path) -> str:
+    """Return what to do about a source that looks like nothing: name one of its tables, or its format."""
+    tables = [file for file in sorted(path.iterdir()) if file.suffix.lower() in _TABLES] if path.is_dir() else []
+    if tables:
+        return f"name one of its files: {', '.join(shlex.quote(str(file)) for file in tables[:_SHOWN])}"
+    return f"name it with --from ({'; '.join(f'{name}: {form.title}' for name, form in FORMATS.items())})"
 
 
 def _only(folder: Path, *endings: str) -> Path | None:
@@ -115,7 +130,7 @@ def _has_xml(path: Path, root: str) -> bool:
 
 def _is_pairs(path: Path) -> bool:
     if path.is_file():
-        return path.name.endswith(tuple(pairs.TEXT_ENDINGS)) and pairs.image_beside(path) != path
+        return pairs.is_text(path) and pairs.image_beside(path) != path
     return pairs.has_pair(path)
 
 

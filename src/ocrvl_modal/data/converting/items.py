@@ -122,5 +122,7 @@ def to_number(text: str) -> float:
 
 
 def rectangle(left: float, top: float, width: float, height: float) -> Points:
-    """Return the corners of a box."""
+    """Return the corners of a box; raise :class:`Unusable` for one without area, whose sides could be swapped."""
+    if width <= 0 or height <= 0:
+        raise Unusable("bad_points", f"the box is {width:g} by {height:g} pixels")
     return to_points([left, top, left + width, top + height])

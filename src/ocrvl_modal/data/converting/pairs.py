@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
+from itertools import groupby, islice
 from pathlib import Path
 from types import MappingProxyType
 
 from ocrvl_modal.data.converting.items import Dropped, Items, Markup, Page, Picture, Unusable
-from ocrvl_modal.data.converting.reading import images_below, text_of
+from ocrvl_modal.data.converting.reading import files_below, images_below, is_image, text_of
 
 TEXT_ENDINGS: Mapping[str, Markup] = MappingProxyType(
     {".gt.txt": "plain", ".txt": "plain", ".md": "markdown", ".html": "html", ".htm": "html"}
 )
-"""The endings of text files, in the order in which they are looked for, and how each is written."""
+"""The endings of text files, small or in capitals, as they are looked for, and how each is written."""
 
 
 def read(path: Path, roots: object) -> Items:
@@ -22,8 +22,13 @@ def read(path: Path, roots: object) -> Items:
     if path.is_file():
         yield _page(image_beside(path), path.parent)
         return
-    for image in images_below(path):
-        yield _page(image, path)
+    for _, found in groupby(files_below(path), lambda file: file.parent):
+        yield from _in_one_folder(list(found), path)
+
+
+def is_text(path: Path) -> bool:
+    """Say whether a file is the text of an image by its name."""
+    return path.name.lower().endswith(tuple(TEXT_ENDINGS))
 
 
 def has_pair(folder: Path, looked_at: int = 200) -> bool:
@@ -34,8 +39,8 @@ def has_pair(folder: Path, looked_at: int = 200) -> bool:
 def text_beside(image: Path) -> tuple[Path, Markup] | None:
     """Return the file with an image's text, and how it is written."""
     for ending, markup in TEXT_ENDINGS.items():
-        for stem in (image.stem, image.name):
-            path = image.with_name(stem + ending)
+        for name in (f"{stem}{case}" for stem in (image.stem, image.name) for case in (ending, ending.upper())):
+            path = image.with_name(name)
             if path.is_file():
                 return path, markup
     return None
@@ -43,12 +48,27 @@ def text_beside(image: Path) -> tuple[Path, Markup] | None:
 
 def image_beside(text: Path) -> Path:
     """Return the image whose text a file is; the text's own path where there is none."""
-    stems = {text.name.removesuffix(ending) for ending in TEXT_ENDINGS if text.name.endswith(ending)}
-    return next(_among(text.parent, stems), text)
+    stems = _stems_of(text)
+    beside = (image for image in images_below(text.parent) if image.parent == text.parent)
+    return next((image for image in beside if stems & {image.stem, image.name}), text)
 
 
-def _among(folder: Path, stems: set[str]) -> Iterator[Path]:
-    return (image for image in images_below(folder) if image.parent == folder and {image.stem, image.name} & stems)
+def _stems_of(text: Path) -> set[str]:
+    """Return what the image of a text may be called."""
+    name = text.name
+    return {name[: -len(ending)] for ending in TEXT_ENDINGS if name.lower().endswith(ending)}
+
+
+def _in_one_folder(found: list[Path], root: Path) -> Items:
+    """Yield a page for each image among the files of a folder, and then the texts that are of none."""
+    images = [file for file in found if is_image(file)]
+    for image in images:
+        yield _page(image, root)
+    named = {name for image in images for name in (image.stem, image.name)}
+    for file in found:
+        if is_text(file) and not named & _stems_of(file):
+            detail = "there is no image of the same name beside the text"
+            yield Dropped(file.relative_to(root).as_posix(), "no_image", detail)
 
 
 def _page(image: Path, folder: Path) -> Page | Dropped:

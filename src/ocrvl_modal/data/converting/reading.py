@@ -6,23 +6,14 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ocrvl_modal.data import image_endings
 from ocrvl_modal.data.converting.items import Unusable
+from ocrvl_modal.data.image_endings import HEAD_BYTES
+from ocrvl_modal.data.rows import BYTE_ORDER_MARK
 from ocrvl_modal.data.sources import ENDINGS
 
 LARGEST_TEXT_BYTES = 64 << 20
 """A file of one page's text, or of its XML, over this is none."""
-
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", 0, ".png"),
-    (b"\xff\xd8\xff", 0, ".jpg"),
-    (b"GIF8", 0, ".gif"),
-    (b"BM", 0, ".bmp"),
-    (b"II*\0", 0, ".tif"),
-    (b"MM\0*", 0, ".tif"),
-    (b"WEBP", 8, ".webp"),
-)
-_HEAD_BYTES = 16
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -34,7 +25,12 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """Yield the files in and below a folder that are images by their names."""
-    return (path for path in files_below(folder) if path.suffix.lower() in ENDINGS)
+    return filter(is_image, files_below(folder))
+
+
+def is_image(path: Path) -> bool:
+    """Say whether a file is an image by its name."""
+    return path.suffix.lower() in ENDINGS
 
 
 def text_of(path: Path) -> str:
@@ -42,7 +38,7 @@ def text_of(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST_TEXT_BYTES:
             raise Unusable("too_large", f"{path.name} has over {LARGEST_TEXT_BYTES >> 20} MiB")
-        return path.read_bytes().removeprefix(_BYTE_ORDER_MARK).decode("utf-8").replace("\r\n", "\n")
+        return path.read_bytes().removeprefix(BYTE_ORDER_MARK).decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise Unusable("not_utf8", f"byte {error.start + 1} of {path.name} is not UTF-8 text") from error
     except OSError as error:
@@ -53,7 +49,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a file with their numbers, without their ends; blank ones are left out."""
     with path.open("rb") as stream:
         for number, raw in enumerate(stream, start=1):
-            line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw).rstrip(b"\r\n")
+            line = (raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw).rstrip(b"\r\n")
             if line.strip():
                 yield number, line
 
@@ -85,7 +81,7 @@ def ending_of_file(path: Path) -> str:
     """Return the ending that suits an image file; raise :class:`Unusable` where it is empty or no image."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
+            head = stream.read(HEAD_BYTES)
     except OSError as error:
         raise Unusable("image_missing", f"{path} cannot be read: {error.strerror or error}") from error
     return ending_of(head)
@@ -95,7 +91,6 @@ def ending_of(content: bytes) -> str:
     """Return the ending that suits an image by its first bytes; raise :class:`Unusable` where it is none."""
     if not content:
         raise Unusable("image_empty", "the image is empty")
-    for magic, offset, ending in _MAGIC:
-        if content[offset : offset + len(magic)] == magic:
-            return ending
-    raise Unusable("not_an_image", f"it is no image of a known form: it begins with {content[:_HEAD_BYTES]!r}")
+    if ending := image_endings.ending_of(content):
+        return ending
+    raise Unusable("not_an_image", f"it is no image of a known form: it begins with {content[:HEAD_BYTES]!r}")

@@ -16,14 +16,21 @@ _LONGEST_FIELD = 1 << 24
 
 
 def read(path: Path, roots: Sequence[Path], columns: Columns) -> Items:
-    """Yield a page for each row; an image is a path below one of ``roots`` or beside the file, or an address."""
+    """Yield a page for each row; an image is a path below one of ``roots`` or beside the file, or an address.
+
+    Cells are parted by tabs in a .tsv file; in others by what is commonest in the header: commas, semicolons or tabs.
+    """
     csv.field_size_limit(_LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        header = stream.readline(_LONGEST_FIELD)
+        stream.seek(0)
+        rows = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count))
         try:
-            names = next(rows, [])
+            names = next(rows, None)
         except csv.Error as error:
             raise data_error(f"{path} cannot be read as a table: {error}", "save it as CSV in UTF-8") from error
+        if names is None:
+            raise data_error(f"{path} is empty", "name another source")
         image, text = columns.among(names, path.name)
         at = names.index(image), names.index(text)
         while True:

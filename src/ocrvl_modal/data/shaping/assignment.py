@@ -36,7 +36,8 @@ class Shares:
         """
         rest = round(1 - validation - test, 9)
         asked = rest if train is None else train
-        if min(validation, test) < 0 or asked <= 0 or abs(asked - rest) > 1e-6:
+        # Put so that what is no number fails it too.
+        if not (min(validation, test) >= 0 and asked > 0 and abs(asked - rest) <= 1e-6):
             given = " + ".join(f"{share:g}" for share in (asked, validation, test))
             raise usage_error(
                 f"the shares of train, validation and test are {given}: they must add up to 1, and train gets some",

@@ -24,7 +24,8 @@ _REMEMBERED_FOLDERS = 1 << 16
 class RowInFile:
     """One good row: its ``text`` without white space around it, its ``sample``, and the byte at which its line begins.
 
-    ``name`` is the image as grouping sees it: relative to the file's folder where it lies below that, with ``/``.
+    ``name`` is the image as grouping sees it: relative to the file's folder where it lies below that, with ``/``, and
+    the same however the row spells it.
     """
 
     sample: Sample
@@ -88,7 +89,7 @@ def _numbered(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _name(image: Path, folder: str) -> str:
-    name = str(image)
+    name = os.path.normpath(image) if ".." in image.parts else str(image)
     return (name[len(folder) :] if name.startswith(folder) else name).replace(os.path.sep, "/")
 
 

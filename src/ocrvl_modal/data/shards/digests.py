@@ -6,20 +6,22 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
+from ocrvl_modal.data.crew import crew_for
+from ocrvl_modal.data.shards.effort import worthwhile_processes
 from ocrvl_modal.errors import data_error, of_the_system
-
-THREADS = 8
 
 CHUNK_BYTES = 1 << 20
 _PORTION = 128
+_PORTION_CHARACTERS = 64 << 10
+"""So many of paths are less than a pipe holds, which is what a crew asks for."""
+
 _ENDINGS = (
     (re.compile(rb"\x89PNG"), ".png"),
     (re.compile(rb"\xff\xd8\xff"), ".jpg"),
@@ -78,42 +80,67 @@ class KnownFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return False
 
 
+@dataclass(frozen=True)
+class Digesting:
+    """Takes digests, in whichever process."""
+
+    did: ClassVar[str] = "read the images"
+    again: ClassVar[str] = "push again"
+
+    def worker(self) -> Digesting:
+        """Return who reads."""
+        return self
+
+    def digest(self, paths: Sequence[str]) -> list[KnownFile]:
+        """Return each file with its digest; raise a data error for one that is not there."""
+        return list(map(_digest, paths))
+
+
 def digest_files(
-    paths: Iterable[str], known: Mapping[str, KnownFile], on_progress: Callable[[int, int], None]
+    paths: Sequence[str], known: Mapping[str, KnownFile], on_progress: Callable[[int, int], None]
 ) -> list[KnownFile]:
     """Return each file with its digest, in the order of ``paths``; those that are known and unchanged are not read.
 
-    Reading begins while ``paths`` still come. Raises a data error for a file that cannot be read.
+    The others are read by several processes where they are many. Raises a data error for a file that cannot be read.
     """
-    portions: list[Future[list[KnownFile]]] = []
-    count = 0
-    pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+    found = {path: file for path in paths if (file := known.get(path)) is not None and file.is_unchanged()}
+    portions = list(_portions([path for path in paths if path not in found] if found else paths))
+    with crew_for(Digesting(), _processes_for(portions)) as crew:
+        for files in crew.run("digest", ((portion,) for portion in portions)):
+            found.update((file.path, file) for file in files)
+            on_progress(len(found), len(paths))
+    return [found[path] for path in paths]
+
+
+def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = size = 0
+    for end, path in enumerate(paths):
+        size += len(path)
+        if end - start == _PORTION or size > _PORTION_CHARACTERS:
+            yield paths[start:end]
+            start, size = end, len(path)
+    if start < len(paths):
+        yield paths[start:]
+
+
+def _processes_for(portions: Sequence[Sequence[str]]) -> int:
+    """Guess from the first files how much there is to read."""
+    if not portions:
+        return 1
+    sizes = [_size_of(path) for path in portions[0]]
+    count = sum(map(len, portions))
+    return worthwhile_processes(count, count * sum(sizes) // len(sizes), len(portions))
+
+
+def _size_of(path: str) -> int:
     try:
-        for portion in _portions(paths):
-            portions.append(pool.submit(_digest_portion, portion, known))
-            count += len(portion)
-        found: list[KnownFile] = []
-        for ended in portions:
-            found += ended.result()
-            on_progress(len(found), count)
-        return found
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return Stamp.of(path).size_bytes
+    except OSError:
+        # Whoever reads it tells.
+        return 0
 
 
-def _portions(paths: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(paths)
-    while portion := list(islice(rest, _PORTION)):
-        yield portion
-
-
-def _digest_portion(paths: Sequence[str], known: Mapping[str, KnownFile]) -> list[KnownFile]:
-    return [_digest(path, known.get(path)) for path in paths]
-
-
-def _digest(path: str, known: KnownFile | None) -> KnownFile:
-    if known is not None and known.is_unchanged():
-        return known
+def _digest(path: str) -> KnownFile:
     try:
         moment = time.time_ns()
         digest = hashlib.sha256()
@@ -122,7 +149,8 @@ def _digest(path: str, known: KnownFile | None) -> KnownFile:
             # No larger than the file, since room for a whole chunk takes longer than to read a small image.
             head = os.read(descriptor, min(stamp.size_bytes + 1, CHUNK_BYTES))
             digest.update(head)
-            while chunk := os.read(descriptor, CHUNK_BYTES if stamp.size_bytes >= CHUNK_BYTES else 1):
+            # A file of the size that it says gave less than was asked for, and has no more.
+            while len(head) != stamp.size_bytes and (chunk := os.read(descriptor, CHUNK_BYTES)):
                 digest.update(chunk)
     except FileNotFoundError as error:
         raise data_error(f"there is no image {path}", "ocrvl data check lists all that are missing") from error

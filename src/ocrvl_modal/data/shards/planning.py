@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ocrvl_modal.data.crew import Crew, crew_for
 from ocrvl_modal.data.shards.digests import KnownFile
+from ocrvl_modal.data.shards.effort import worthwhile_processes
 from ocrvl_modal.data.shards.index import Split, in_order
 from ocrvl_modal.data.shards.members import Member, Sizes, cut, key_of
-from ocrvl_modal.data.shards.packing import Packed, pack
+from ocrvl_modal.data.shards.packing import Packed, Packing, encoded, pack
 from ocrvl_modal.data.shards.survey import SurveyedRows
 
 
@@ -32,10 +35,14 @@ class PlannedShard:
         """The bytes of its members."""
         return sum(member.size_bytes for member in self.members)
 
-    def pack(self, target: Path) -> Packed:
-        """Write the shard to ``target``; rows need as much room once more while they are written."""
+    def pack(self, target: Path, crew: Crew) -> Packed:
+        """Write the shard to ``target``: images by a crew of :func:`packing_crew`, and rows in this process.
+
+        Rows need as much room once more while they are written.
+        """
         if self.rows is None:
-            return pack(self.members, target)
+            packed: Packed = crew.call("pack", encoded(self.members), str(target))
+            return packed
         beside = target.with_suffix(".jsonl")
         try:
             return pack([self.rows.write_rows(beside, self.members[0].name)], target)
@@ -64,6 +71,13 @@ def plan_shards(surveyed: Mapping[str, SurveyedRows], sizes: Sizes | None = None
     of_rows = [_of_rows(name, surveyed[name]) for name in order]
     splits = {name: Split(rows.rows, rows.sha256, rows.size_bytes) for name, rows in surveyed.items()}
     return PackingPlan({name: splits[name] for name in order}, (*of_images, *of_rows), len(images))
+
+
+def packing_crew(shards: Sequence[PlannedShard]) -> AbstractContextManager[Crew]:
+    """Return who packs so many shards, for the length of a block: several processes where there is enough to do."""
+    of_images = [shard for shard in shards if shard.rows is None]
+    members, size = sum(len(shard.members) for shard in of_images), sum(shard.content_bytes for shard in of_images)
+    return crew_for(Packing(), worthwhile_processes(members, size, len(of_images)))
 
 
 def _once(members: Iterator[Member]) -> dict[str, Member]:

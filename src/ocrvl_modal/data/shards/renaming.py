@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import msgspec
 from ocrvl_modal.data.references import holders_in, references_in, with_references
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# An absolute path, or one with parts that say nothing.
+_TO_BE_TIDIED = re.compile(r"\A/|//|\./|/\.|/\Z|\A\.?\Z")
 
 
 def renamed_rows(rows: Path, name_of: Callable[[str], str]) -> Iterator[bytes]:
@@ -17,16 +20,23 @@ def renamed_rows(rows: Path, name_of: Callable[[str], str]) -> Iterator[bytes]:
 
     ``name_of`` gives the new name of an image by its absolute path.
     """
-    folder = rows.absolute().parent
+    folder = str(rows.absolute().parent)
 
     def new_reference(reference: str) -> str:
-        return name_of(str(folder / reference))
+        return name_of(full_path(folder, reference))
 
     with rows.open("rb") as stream:
         for number, raw in enumerate(stream):
             line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 0 else raw).strip()
             if line:
                 yield _renamed(line, new_reference) + b"\n"
+
+
+def full_path(folder: str, reference: str) -> str:
+    """Return ``str(Path(folder) / reference)``, mostly in a tenth of its time; ``folder`` is what such a call gave."""
+    if _TO_BE_TIDIED.search(reference) or folder.endswith("/"):
+        return str(Path(folder) / reference)
+    return f"{folder}/{reference}"
 
 
 def _renamed(line: bytes, new_reference: Callable[[str], str]) -> bytes:

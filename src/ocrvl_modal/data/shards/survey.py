@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ocrvl_modal import files
-from ocrvl_modal.data.rows import check_command, require_file, scan
-from ocrvl_modal.data.schema import Finding, Sample
+from ocrvl_modal.data.rows import require_file
 from ocrvl_modal.data.shards.digests import KnownFile, Stamp, digest_files
 from ocrvl_modal.data.shards.members import Member, image_name
+from ocrvl_modal.data.shards.reading import image_paths
 from ocrvl_modal.data.shards.renaming import renamed_rows
 from ocrvl_modal.errors import OcrvlError, data_error
 
 OnProgress = Callable[[str, int, int], None]
 
 _SCHEMA = 1
-_SHOWN_PROBLEMS = 3
-_URL_KINDS = frozenset({"image_url"})
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def survey(path: Path, kept: Path, on_progress: OnProgress) -> SurveyedRows:
 
 def _survey_anew(path: Path, known: Mapping[str, KnownFile], on_progress: OnProgress) -> SurveyedRows:
     moment, stamp = time.time_ns(), Stamp.of(str(path))
-    images = digest_files(_image_paths(path), known, lambda done, total: on_progress("looking at images", done, total))
+    images = digest_files(image_paths(path), known, lambda done, total: on_progress("looking at images", done, total))
     digest = hashlib.sha256()
     rows = size = 0
     for line in _packed_lines(path, images):
@@ -104,33 +101,6 @@ def _survey_anew(path: Path, known: Mapping[str, KnownFile], on_progress: OnProg
     if Stamp.of(str(path)) != stamp:
         raise _changed(path)
     return SurveyedRows(str(path), stamp, stamp.is_settled(moment), rows, digest.hexdigest(), size, tuple(images))
-
-
-def _image_paths(path: Path) -> Iterator[str]:
-    """Yield the images that rows name, each once, in the order of their first appearance.
-
-    Raises a data error, when all rows are read, where some are no samples.
-    """
-    seen: set[str] = set()
-    problems: list[Finding] = []
-    for item in scan(path):
-        if not isinstance(item, Sample):
-            problems.append(item)
-        elif (image := str(item.image)) not in seen:
-            seen.add(image)
-            yield image
-    if problems:
-        raise _refusal(path, problems)
-
-
-def _refusal(path: Path, problems: Sequence[Finding]) -> OcrvlError:
-    shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
-    more = f"\n  and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-    only_urls = {problem.kind for problem in problems} <= _URL_KINDS
-    return data_error(
-        f"{path} has rows that cannot be trained on: {len(problems)}{shown}{more}",
-        f"ocrvl data localize {shlex.quote(str(path))}" if only_urls else check_command(path),
-    )
 
 
 def _packed_lines(path: Path, images: Iterable[KnownFile]) -> Iterator[bytes]:

@@ -18,6 +18,9 @@ LONGEST = 90
 # Where a line may be cut: after white space, and after the dot and the stroke between Tibetan syllables.
 _BREAKS = frozenset(" \t\u00a0\u0f0b\u0f0d\u3000\u3001\u3002")
 
+# Zero width non-joiner and joiner: Persian, Bengali and others are not spelled right without them.
+_JOINERS = frozenset("\u200c\u200d")
+
 
 @dataclass(frozen=True)
 class DrawableLines:
@@ -60,6 +63,8 @@ def drawable_lines(path: Path, fonts: Sequence[Font]) -> DrawableLines:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
+        if path.exists() and not path.is_file():
+            raise data_error(f"{path} is no file", "--text takes a file of UTF-8 text")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise not_found(f"there is no text file {path}", "--text takes a file of UTF-8 text") from error
@@ -69,11 +74,16 @@ def _lines(path: Path) -> Iterator[str]:
         raise data_error(f"{path} cannot be read: {error.strerror}", "--text takes a file of UTF-8 text") from error
     seen: set[str] = set()
     for raw in text.splitlines():
-        line = "".join(letter for letter in unicodedata.normalize("NFC", raw) if letter.isprintable() or letter == "\t")
+        line = "".join(filter(_is_kept, unicodedata.normalize("NFC", raw)))
         for piece in pieces(" ".join(line.split())):
             if piece and piece not in seen:
                 seen.add(piece)
                 yield piece
+
+
+def _is_kept(letter: str) -> bool:
+    """Say whether a character is of a line's text: not one that only steers a program, but joiners are spelling."""
+    return letter.isprintable() or letter in _JOINERS or letter == "\t"
 
 
 def pieces(line: str, longest: int = LONGEST) -> Iterator[str]:

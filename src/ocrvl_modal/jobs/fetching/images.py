@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from ocrvl_modal.data.image_endings import ending_of
 from ocrvl_modal.jobs.fetching.meter import Meter
 from ocrvl_modal.jobs.fetching.web import NotHad
 
@@ -22,16 +23,6 @@ JOURNAL = ".images.jsonl"
 """Beside the images: which address each came from."""
 
 AT_ONCE = 16
-
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", 0, ".png"),
-    (b"\xff\xd8\xff", 0, ".jpg"),
-    (b"GIF8", 0, ".gif"),
-    (b"BM", 0, ".bmp"),
-    (b"II*\0", 0, ".tif"),
-    (b"MM\0*", 0, ".tif"),
-    (b"WEBP", 8, ".webp"),
-)
 
 Get = Callable[[str], bytes]
 
@@ -115,8 +106,11 @@ class ImageFolder:
 
     def _keep(self, content: bytes) -> str:
         """Write an image under its digest; it appears whole. The same content is kept once."""
+        ending = ending_of(content)
+        if not ending:
+            raise NotHad("not_an_image", f"what came is no image of a known form: it begins with {content[:16]!r}")
         digest = hashlib.sha256(content).hexdigest()
-        file = f"images/{digest[:2]}/{digest}{_ending_of(content)}"
+        file = f"images/{digest[:2]}/{digest}{ending}"
         path = self.folder / file
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,14 +127,6 @@ def _host_by_host(addresses: list[str]) -> list[str]:
         by_host[address.partition("://")[2].partition("/")[0]].append(address)
     rounds = zip_longest(*by_host.values())
     return [address for one_each in rounds for address in one_each if address is not None]
-
-
-def _ending_of(content: bytes) -> str:
-    """Return the ending that suits an image by its first bytes; nothing is decoded here."""
-    for magic, offset, ending in _MAGIC:
-        if content[offset : offset + len(magic)] == magic:
-            return ending
-    raise NotHad("not_an_image", f"what came is no image of a known form: it begins with {content[:16]!r}")
 
 
 def _journal_of(folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _PLAIN_WIDTH = 160
 _PLAIN_INTERVAL_S = 5.0
-_LEAST_IN_MEGABYTES = 10_000_000
+_LEAST_IN_MEGABYTES = 1_000_000
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, how many units are done, and of how many."""

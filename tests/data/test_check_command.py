@@ -78,3 +78,10 @@ def test_a_held_out_file_is_not_asked_for_every_task(tmp_path: Path, capsys: pyt
         path = write_rows(tmp_path / f"{name}.jsonl", messages_row())
         data.check(str(path), images="none", json=True)
         assert set(json.loads(capsys.readouterr().out)["data"]["counts"]) == kinds
+
+
+@pytest.mark.parametrize("prompt", ["", " \n", "<image>Ledger:"])
+def test_a_prompt_of_ones_own_that_cannot_be_asked_is_refused(prompt: str) -> None:
+    with pytest.raises(OcrvlError, match="cannot be a prompt") as refused:
+        demands_of(FAMILY["tiny"], 512, extra_prompts=("Ledger:", prompt))
+    assert refused.value.code is ExitCode.USAGE

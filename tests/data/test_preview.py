@@ -223,3 +223,17 @@ def test_the_command_writes_the_page_and_says_what_is_on_it(bare_shell: Shell) -
     assert "2 samples" in said.out
     assert "1 unknown_prompt" in said.out
     assert OCR in (bare_shell.cwd / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (r"a \[ x \] b", [("a ", None), (" x ", True), (" b", None)]),
+        (r"\(x\)\[y\]", [("x", False), ("y", True)]),
+        (r"\[ a \( b \) c", [(r"\[ a ", None), (" b ", False), (" c", None)]),
+        (r"\( \[ \) \]", [(r" \[ ", False), (r" \]", None)]),
+        (r"\[" * 400_000, [(r"\[" * 400_000, None)]),
+    ],
+)
+def test_a_text_is_cut_at_the_formulas_that_are_closed(text: str, found: list[tuple[str, bool | None]]) -> None:
+    assert formulas.pieces(text) == found

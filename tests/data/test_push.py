@@ -15,6 +15,7 @@ import pytest
 
 from data.stored import Shelf, files_of, make_dataset, row, tell_nobody, write_image, write_rows
 from ocrvl_modal import files
+from ocrvl_modal.backends import dataset_push
 from ocrvl_modal.backends.dataset_pull import pull
 from ocrvl_modal.backends.dataset_store import find_stored, list_datasets, load_index
 from ocrvl_modal.data.rows import read_samples
@@ -246,6 +247,41 @@ class TestDamage:
         newer = json.loads(index.to_json()) | {"schema": 9, "made_by": "ocrvl 9"}
         with pytest.raises(OcrvlError, match="newer ocrvl"):
             parse_index(json.dumps(newer).encode(), "x")
+
+    @pytest.mark.parametrize(
+        "change", [{"name": "../other"}, {"version": "v1\n"}, {"splits": {"../x": 0}}, {"sha256": "/../x"}]
+    )
+    def test_an_index_that_leads_elsewhere_is_refused(
+        self, shelf: Shelf, tmp_path: Path, change: dict[str, object]
+    ) -> None:
+        told = json.loads(shelf.push(make_dataset(tmp_path / "lines")).index.to_json())
+        parse_index(json.dumps(told).encode(), "x")
+        if "sha256" in change:
+            told["shards"][0] |= change
+        elif "splits" in change:
+            told["splits"]["../x"] = told["splits"]["train"]
+        else:
+            told |= change
+        with pytest.raises(OcrvlError, match="cannot be read"):
+            parse_index(json.dumps(told).encode(), "x")
+
+    def test_of_two_pushes_of_one_version_at_once_the_later_one_is_refused(self, shelf: Shelf, tmp_path: Path) -> None:
+        one, other = make_dataset(tmp_path / "one", range(3)), make_dataset(tmp_path / "other", range(4, 7))
+        shelf.push(one, version="v1", name="lines")
+        first = shelf.places.data / "datasets" / "lines" / "v1" / "dataset.json"
+        content = first.read_bytes()
+        first.unlink()
+        begun = dataset_push.plan_shards
+
+        def meanwhile(*arguments: object) -> object:
+            files.write_bytes(first, content)
+            return begun(*arguments)  # type: ignore[arg-type]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dataset_push, "plan_shards", meanwhile)
+            with pytest.raises(OcrvlError, match="with another content"):
+                shelf.push(other, version="v1", name="lines")
+        assert first.read_bytes() == content
 
 
 def test_a_push_that_dies_anywhere_is_finished_by_the_next_one(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from ocrvl_modal.data.checking.part import Images
 from ocrvl_modal.data.checking.report import DatasetReport
 from ocrvl_modal.data.checking.whole import How, check_splits
 from ocrvl_modal.data.digest import dataset_digest
+from ocrvl_modal.data.schema import can_be_asked
 from ocrvl_modal.data.shards.references import is_stored
 from ocrvl_modal.engines.tokens import batch_counter
-from ocrvl_modal.errors import data_error
+from ocrvl_modal.errors import data_error, usage_error
 from ocrvl_modal.jobs.download import model_path
 from ocrvl_modal.models import FamilyMember, PixelLimits
 
@@ -41,7 +42,13 @@ class Checking:
 def demands_of(
     member: FamilyMember, max_seq_len: int, *, extra_prompts: tuple[str, ...] = (), pixels: PixelLimits | None = None
 ) -> Demands:
-    """Return what a model asks of data that it is tuned on; the tiny model knows nothing that it could forget."""
+    """Return what a model asks of data that it is tuned on; the tiny model knows nothing that it could forget.
+
+    Raises a usage error for a prompt of the user's own that cannot be one.
+    """
+    for prompt in extra_prompts:
+        if not can_be_asked(prompt):
+            raise usage_error(f"'{prompt}' cannot be a prompt", "--extra-prompt 'Ledger Recognition:'")
     is_trained = member.repository is not None
     return Demands(
         prompts=(*member.prompts.values(), *extra_prompts),

@@ -108,6 +108,8 @@ def push(
             automatic=asked.automatic and (there is None or there.automatic),
         )
         _require_all(stores, index)
+        # Somebody else may have pushed another content under this name meanwhile.
+        _same_version(stores, asked.name, version, digest)
         stores.write_bytes(f"{index.place}/{INDEX}", index.to_json())
     return Pushed(index, tuple(loading.new))
 

@@ -6,7 +6,7 @@ HEAD_BYTES = 16
 """So many bytes are enough to tell."""
 
 _MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", 0, ".png"),
+    (b"\x89PNG", 0, ".png"),
     (b"\xff\xd8\xff", 0, ".jpg"),
     (b"GIF8", 0, ".gif"),
     (b"BM", 0, ".bmp"),

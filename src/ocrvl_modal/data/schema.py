@@ -173,6 +173,11 @@ def is_url(reference: str) -> bool:
     return _URL.match(reference) is not None
 
 
+def can_be_asked(prompt: str) -> bool:
+    """Say whether a text can be a prompt: it says something, and has no mark of the model's own."""
+    return bool(prompt.strip()) and not any(word in prompt for word in RESERVED)
+
+
 def shorten(text: str, length: int = 60) -> str:
     """Return ``text`` cut to a length that suits a message."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -19,7 +19,7 @@ from ocrvl_modal.data.converting.samples import NewSample, Wish, samples_of
 from ocrvl_modal.data.converting.writing import DROPPED, IMAGES, ROWS, DatasetWriter, ImagesMode
 from ocrvl_modal.data.forms import RowFormat
 from ocrvl_modal.data.made_folders import Making, require_outside, require_replaceable
-from ocrvl_modal.data.schema import RESERVED
+from ocrvl_modal.data.schema import can_be_asked
 from ocrvl_modal.errors import OcrvlError, data_error, of_the_system, usage_error
 
 MAKING = Making(
@@ -128,7 +128,7 @@ def _require_apart(source: Source, out: Path) -> None:
 def _require_sound(wish: Wish, read_as: str) -> None:
     if read_as == "rows" and (wish.task or wish.prompt):
         raise usage_error("rows have their tasks and prompts already", "leave out --task and --prompt")
-    if wish.prompt is not None and (not wish.prompt.strip() or any(word in wish.prompt for word in RESERVED)):
+    if wish.prompt is not None and not can_be_asked(wish.prompt):
         raise usage_error(f"'{wish.prompt}' cannot be a prompt", "--prompt 'Ledger Recognition:'")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from xml.etree import ElementTree
 
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
-_DISPLAYED = re.compile(r"\\\[(.*?)\\\]|\\\((.*?)\\\)", re.DOTALL)
+_OPENS = re.compile(r"\\[\[(]")
 _LONGEST = 20_000
 _ELEMENTS = """
     math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle mpadded mphantom msub msup msubsup munder mover
@@ -36,15 +37,28 @@ def pieces(text: str) -> list[tuple[str, bool | None]]:
     """
     found: list[tuple[str, bool | None]] = []
     at = 0
-    for match in _DISPLAYED.finditer(text):
-        if match.start() > at:
-            found.append((text[at : match.start()], None))
-        displayed = match[1] is not None
-        found.append((match[1] if displayed else match[2], displayed))
-        at = match.end()
+    for start, end in _formulas(text):
+        if start > at:
+            found.append((text[at:start], None))
+        found.append((text[start + 2 : end - 2], text[start + 1] == "["))
+        at = end
     if at < len(text):
         found.append((text[at:], None))
     return found
+
+
+def _formulas(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each formula starts and ends, marks included; a mark that is never closed is searched for once."""
+    closing = {"\\[": "\\]", "\\(": "\\)"}
+    at = 0
+    while opening := _OPENS.search(text, at):
+        at = opening.end()
+        end = text.find(closing[opening[0]], at) if opening[0] in closing else -1
+        if end < 0:
+            closing.pop(opening[0], None)
+        else:
+            at = end + 2
+            yield opening.start(), at
 
 
 def to_mathml(latex: str, *, displayed: bool) -> str | None:

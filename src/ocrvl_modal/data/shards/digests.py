@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from ocrvl_modal.data.crew import crew_for
+from ocrvl_modal.data.image_endings import ending_of
 from ocrvl_modal.data.shards.effort import worthwhile_processes
 from ocrvl_modal.errors import data_error, of_the_system
 
@@ -22,14 +22,6 @@ _PORTION = 128
 _PORTION_CHARACTERS = 64 << 10
 """So many of paths are less than a pipe holds, which is what a crew asks for."""
 
-_ENDINGS = (
-    (re.compile(rb"\x89PNG"), ".png"),
-    (re.compile(rb"\xff\xd8\xff"), ".jpg"),
-    (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), ".tif"),
-    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), ".webp"),
-    (re.compile(rb"GIF8"), ".gif"),
-    (re.compile(rb"BM"), ".bmp"),
-)
 _SETTLED_NS = 2_000_000_000
 """A file system may give two writes within this time one and the same time stamp."""
 
@@ -156,9 +148,4 @@ def _digest(path: str) -> KnownFile:
         raise data_error(f"there is no image {path}", "ocrvl data check lists all that are missing") from error
     except OSError as error:
         raise of_the_system(error, "push again") from error
-    return KnownFile(path, digest.hexdigest(), _ending_of(head), stamp, stamp.is_settled(moment))
-
-
-def _ending_of(head: bytes) -> str:
-    """Return the ending by which programs know an image's format, told by its first bytes; none for another file."""
-    return next((ending for magic, ending in _ENDINGS if magic.match(head)), "")
+    return KnownFile(path, digest.hexdigest(), ending_of(head), stamp, stamp.is_settled(moment))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,7 +25,18 @@ CLAIMS = f"{DATASETS}/.pushing"
 USED = ".used"
 """Beside the index of a dataset that was pushed for a run, written anew whenever it is used again."""
 
+WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""The name of a dataset, or of a version, as a regular expression."""
+SPLIT = r"[a-z][a-z0-9_-]*"
+"""The name of a split."""
+
 SCHEMA = 1
+
+# Places are made of these: an index that somebody made up must not lead elsewhere.
+Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Word = Annotated[str, msgspec.Meta(pattern=rf"\A{WORD}\Z")]
+SplitName = Annotated[str, msgspec.Meta(pattern=rf"\A{SPLIT}\Z")]
+
 _ORDER = ("train", "validation", "test")
 
 
@@ -34,7 +45,7 @@ class Split:
     """A file of rows. ``sha256`` is that of the file as it is packed: its images' names are their own digests."""
 
     rows: int
-    sha256: str
+    sha256: Digest
     size_bytes: int
 
 
@@ -42,11 +53,11 @@ class Split:
 class Shard:
     """A tar file of the store. ``key`` tells its members, and with them its bytes, before it is packed."""
 
-    sha256: str
+    sha256: Digest
     size_bytes: int
     members: int
     holds: Literal["images", "rows"]
-    key: str
+    key: Digest
 
     @property
     def place(self) -> str:
@@ -62,9 +73,9 @@ class DatasetIndex:
     run.
     """
 
-    name: str
-    version: str
-    splits: Mapping[str, Split]
+    name: Word
+    version: Word
+    splits: Mapping[SplitName, Split]
     shards: tuple[Shard, ...]
     images: int
     made_by: str

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocrvl_modal.data.shards.index import DATASETS, INDEX
+from ocrvl_modal.data.shards.index import DATASETS, INDEX, SPLIT, WORD
 from ocrvl_modal.errors import usage_error
 
-_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-_REFERENCE = re.compile(rf"(?P<name>{_WORD})(?:@(?P<version>{_WORD})(?:/(?P<split>[a-z][a-z0-9_-]*))?)?")
-_PLACE = re.compile(rf"{DATASETS}/(?P<name>{_WORD})/(?P<version>{_WORD})/(?P<split>[a-z][a-z0-9_-]*)\.jsonl")
+_REFERENCE = re.compile(rf"(?P<name>{WORD})(?:@(?P<version>{WORD})(?:/(?P<split>{SPLIT}))?)?")
+_PLACE = re.compile(rf"{DATASETS}/(?P<name>{WORD})/(?P<version>{WORD})/(?P<split>{SPLIT})\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def is_stored(text: str) -> bool:
 
 def check_word(word: str, what: str) -> str:
     """Return a ``name`` or a ``version``; raise a usage error for one that could not be asked for again."""
-    if not re.fullmatch(_WORD, word) or word.endswith(".jsonl"):
+    if not re.fullmatch(WORD, word) or word.endswith(".jsonl"):
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", word.removesuffix(".jsonl")).strip("-._")[:64]
         raise usage_error(
             f"'{word}' cannot be the {what} of a dataset: letters, digits, '.', '_' and '-', at most 64",

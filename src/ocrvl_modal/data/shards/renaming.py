@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from ocrvl_modal.data.references import holders_in, references_in, with_references
+from ocrvl_modal.data.rows import BYTE_ORDER_MARK
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # An absolute path, or one with parts that say nothing.
 _TO_BE_TIDIED = re.compile(r"\A/|//|\./|/\.|/\Z|\A\.?\Z")
 
@@ -27,7 +27,7 @@ def renamed_rows(rows: Path, name_of: Callable[[str], str]) -> Iterator[bytes]:
 
     with rows.open("rb") as stream:
         for number, raw in enumerate(stream):
-            line = (raw.removeprefix(_BYTE_ORDER_MARK) if number == 0 else raw).strip()
+            line = (raw.removeprefix(BYTE_ORDER_MARK) if number == 0 else raw).strip()
             if line:
                 yield _renamed(line, new_reference) + b"\n"
 

@@ -49,8 +49,8 @@ def require_room(index: DatasetIndex, folder: Path, at_once: int) -> None:
     needed, free = index.size_bytes + at_once * largest, files.free_bytes(folder)
     if free < needed:
         raise OcrvlError(
-            f"the disk has too little room for {index.reference}: {needed / 1e9:.2f} GB are needed at {folder},"
-            f" {free / 1e9:.2f} GB are free",
+            f"the disk has too little room for {index.reference}: {needed / 1e6:,.1f} MB are needed at {folder},"
+            f" {free / 1e6:,.1f} MB are free",
             "free some space, such as with `ocrvl volume gc`, and try again",
         )
 

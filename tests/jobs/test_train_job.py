@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from conftest import wait_until
 from jobs.standin import STEPS, House, StandInEngine, learned_after
 from ocrvl_modal import files, locks
+from ocrvl_modal.engines.prompt_identity import check_prompt_identity
 from ocrvl_modal.errors import OcrvlError, RunCancelled
 from ocrvl_modal.jobs import supervision, train
 from ocrvl_modal.models import FAMILY_FILE
@@ -587,3 +589,22 @@ def test_a_record_that_cannot_be_written_leaves_one_that_can_be_read_and_gone_on
     assert "the disk is full" in record.error.message
     house.train("a")
     assert_done(house)
+
+
+@pytest.mark.parametrize(("tail", "state"), [("Assistant: ", "done"), ("Assistant:\\n", "failed")])
+def test_no_engine_is_started_on_a_model_that_asks_otherwise(
+    house: House, tiny: Path, monkeypatch: pytest.MonkeyPatch, tail: str, state: str
+) -> None:
+    monkeypatch.setattr(train, "check_prompt_identity", check_prompt_identity)
+    model = house.places.models / "tiny"
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny / name, model)
+    template = (tiny / "chat_template.jinja").read_text()
+    (model / "chat_template.jinja").write_text(template.replace("Assistant: ", tail))
+    record = house.train("a")
+    assert record.state == state
+    if state == "failed":
+        assert record.error
+        assert "Assistant:\\n" in record.error.message
+        assert house.steps("a") == []
+        assert not house.layout("a").attempt(1).engine_config.exists()

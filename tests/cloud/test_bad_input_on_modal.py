@@ -206,6 +206,7 @@ def test_a_call_that_modal_does_not_take_is_a_failed_start_and_its_app_stops(clo
     assert running_apps(cloud) == []
 
 
+@pytest.mark.slow
 def test_of_two_that_start_one_run_at_once_one_is_sent_away(cloud: Cloud) -> None:
     cloud("download", "model", "tiny")
     cloud("volume", "put", "digits", "/data/digits")

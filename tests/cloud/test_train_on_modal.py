@@ -99,6 +99,7 @@ def test_a_second_run_leaves_the_app_of_the_first_alone(cloud: Cloud) -> None:
     cloud("runs", "stop", "one")
 
 
+@pytest.mark.slow
 def test_stop_saves_first_and_the_run_goes_on_from_there(cloud: Cloud) -> None:
     cloud.train("long", *LONG)
     cloud.wait_for_checkpoint("long")
@@ -117,6 +118,7 @@ def test_stop_saves_first_and_the_run_goes_on_from_there(cloud: Cloud) -> None:
     cloud("runs", "stop", "long")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_at_work_is_not_started_twice(cloud: Cloud) -> None:
     cloud.train("busy", *LONG)
     said = cloud("train", "--name", "busy", "--detach", "--yes", code=2)

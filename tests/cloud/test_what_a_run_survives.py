@@ -87,6 +87,7 @@ def test_a_run_goes_on_when_the_machine_that_follows_it_dies(start_cloud: Callab
     assert [attempt["number"] for attempt in cloud.run("orphan")["attempts"]] == [1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_following_leaves_the_run_alone_and_says_how_to_stop_it(cloud: Cloud) -> None:
     follower = cloud.start("train", "--data", "./digits/train.jsonl", "--model", "tiny", "--name", "alone", *LONG)
     cloud.wait_for_checkpoint("alone")
@@ -98,6 +99,7 @@ def test_ctrl_c_while_following_leaves_the_run_alone_and_says_how_to_stop_it(clo
     cloud("runs", "stop", "alone")
 
 
+@pytest.mark.slow
 def test_a_start_that_was_cut_off_before_its_call_can_be_made_again(start_cloud: Callable[..., Cloud]) -> None:
     cloud = start_cloud(heartbeat_timeout=20)
     cloud("download", "model", "tiny")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from safetensors import safe_open
 
 from conftest import Shell, wait_until
@@ -21,6 +22,7 @@ def tensors(path: os.PathLike[str]) -> dict[str, object]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
+@pytest.mark.slow
 def test_an_adapter_survives_a_kill_bit_for_bit_merges_and_reads(shell: Shell) -> None:
     shell(*TRAIN, *SHORT, "--name", "calm")
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from conftest import Shell
 from jobs.hub import Hub, HubServer, serve
 from jobs.web import Site, serve_site
+from ocrvl_modal.engines.chat_template import TEMPLATE_FILE
 from ocrvl_modal.models import FAMILY, FAMILY_FILE
 
 PAGE = Path(__file__).parents[2] / "docs" / "models-and-datasets.md"
+TINY_TAIL = FAMILY["tiny"].assistant_tail.encode()
 RECEIPTS = "https://example.org/receipts/train.jsonl"
 
 
@@ -27,6 +29,8 @@ def stand_in(command: list[str], server: HubServer, site: Site, digits: Path, ti
     if command[:2] == ["download", "model"]:
         member = next((member for member in FAMILY.values() if command[2] in member.aliases), None)
         files = {path.name: path.read_bytes() for path in tiny.iterdir() if path.name != FAMILY_FILE}
+        if member:
+            files[TEMPLATE_FILE] = files[TEMPLATE_FILE].replace(TINY_TAIL, repr(member.assistant_tail)[1:-1].encode())
         server.hub = Hub(str(member.repository) if member else command[2], files)
     elif "me/receipts" in command:
         image = next((digits / "images").iterdir()).read_bytes()

@@ -235,6 +235,7 @@ def test_checkpoints_over_the_limit_are_removed_oldest_first(shell: Shell) -> No
     assert kept == ["checkpoint-110", "checkpoint-120"]
 
 
+@pytest.mark.slow
 def test_the_recipe_of_a_run_repeats_it(shell: Shell, undisturbed: bytes) -> None:
     shell(*TRAIN, "--name", "a", "--set", "schedule.max_steps=4")
     shell("train", shell.run_folder("a") / "recipe.yaml", "--name", "b")

@@ -19,6 +19,7 @@ import pytest
 from conftest import wait_until
 from jobs.standin import House
 from ocrvl_modal import locks
+from ocrvl_modal.app import SHORT_JOBS
 from ocrvl_modal.backends import local
 from ocrvl_modal.backends.base import StagedDataset
 from ocrvl_modal.backends.local import LocalBackend, kill_run
@@ -409,3 +410,7 @@ def test_the_chosen_backend_is_opened_in_the_chosen_home(monkeypatch: pytest.Mon
     monkeypatch.setenv("OCRVL_HOME", str(tmp_path / "elsewhere"))
     opened = open_backend(BackendChoice("local", "--backend"))
     assert opened.places.outputs == tmp_path / "elsewhere" / "stores" / "outputs"
+
+
+def test_only_jobs_that_make_or_run_a_model_need_the_libraries_for_it() -> None:
+    assert set(SHORT_JOBS) - set(local._WITHOUT_LIBRARIES) == {"download", "evaluate", "infer"}

@@ -39,7 +39,15 @@ _LAST_LINES = 15
 _POLL_S = 0.05
 _END_WAIT_S = 10.0
 _READING = ("torch", "transformers", "tokenizers", "jinja2")
-_WITHOUT_LIBRARIES = ("doctor", "download_dataset", "fetch_wheel", "verify_dataset", "verify_model")
+_WITHOUT_LIBRARIES = (
+    "check",
+    "doctor",
+    "download_dataset",
+    "fetch_wheel",
+    "localize_dataset",
+    "verify_dataset",
+    "verify_model",
+)
 """Jobs that find out what is missing, or need none of it."""
 _INSTALL = "pip install 'ocrvl-modal[local]'"
 _INSTALL_PADDLE = "in an environment of its own (python3 -m venv paddle): pip install 'ocrvl-modal[paddle]'"

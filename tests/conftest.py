@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from fakemodal.fixtures import fake_modal, start_fake_modal  # noqa: F401
 
 OCRVL = Path(sys.executable).with_name("ocrvl")
 WAIT_S = 120.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try the same examples in each default run, so that a change is to blame; the slow tests look for new ones."""
+    settings.register_profile("same", derandomize=True)
+    if config.option.markexpr != "slow":
+        settings.load_profile("same")
 
 
 @dataclass(frozen=True)

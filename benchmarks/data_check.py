@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ocrvl_modal.data.crew import processes_here
+from ocrvl_modal.cores import usable_cores
 
 MEBIBYTE = 1 << 20
 BLOCK = 5000
@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--processes", type=int, default=processes_here())
+    parser.add_argument("--processes", type=int, default=usable_cores())
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ocrvl-bench-", dir=os.environ.get("TMPDIR")) as folder:
         for rows in asked.rows:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ocrvl_modal.backends.dataset_push import Asked, Desk, push
 from ocrvl_modal.backends.store_folder import FolderStores
-from ocrvl_modal.data.crew import processes_here
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.shards.survey import survey
 from ocrvl_modal.places import Places
 
@@ -137,7 +137,7 @@ def main() -> None:
         report = {
             kind: measure(Path(name), asked.size * times, mean, asked.repeat) for kind, (mean, times) in KINDS.items()
         }
-    told = {"size_mib": asked.size, "repeat": asked.repeat, "processors": processes_here()}
+    told = {"size_mib": asked.size, "repeat": asked.repeat, "processors": usable_cores()}
     print(json.dumps({**told, **report}, indent=2))
 
 

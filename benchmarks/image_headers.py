@@ -23,9 +23,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ocrvl_modal.backends.checking import demands_of
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.checking.images import look_at_image
 from ocrvl_modal.data.checking.whole import How, check_dataset
-from ocrvl_modal.data.crew import processes_here
 from ocrvl_modal.models import FAMILY
 
 OCRVL = Path(sys.executable).with_name("ocrvl")
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=5, help="pairs of runs, of which medians are taken")
     asked = parser.parse_args()
-    processes = processes_here()
+    processes = usable_cores()
     with tempfile.TemporaryDirectory(prefix="ocrvl-benchmark-") as name:
         folder = Path(name)
         images = make_dataset(folder, asked.images)

@@ -24,7 +24,7 @@ def main() -> None:
     folder, point, stride = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     if len(sys.argv) > 4:
         effort._MUCH_BYTES = 0
-        effort.processes_here = lambda: int(sys.argv[4])
+        effort.usable_cores = lambda: int(sys.argv[4])
     # Shards of a few images each.
     members.Sizes.__init__.__defaults__ = (4 << 10, 8 << 10, 24 << 10)  # type: ignore[misc]
     dataset = make_dataset(folder / "lines", range(16), validation=range(12, 20))

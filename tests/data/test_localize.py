@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from conftest import Shell
-from jobs.web import Site, serve_site
+from jobs.web import Site, messages, picture, serve_site
 from ocrvl_modal.data.rows import read_samples
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.jobs import localize_dataset
@@ -29,17 +27,6 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(web, "_FIRST_DELAY_S", 0.01)
     with serve_site() as site:
         yield site
-
-
-def picture(number: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (56, 56), (number % 256, number // 256, 7)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def row(image: str, target: str = "1") -> dict[str, Any]:
-    turns = [{"role": "user", "content": "<image>OCR:"}, {"role": "assistant", "content": target}]
-    return {"messages": turns, "images": [image]}
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:
@@ -58,8 +45,8 @@ def test_rows_from_the_web_become_rows_of_files(site: Site, bare_shell: Shell) -
     (bare_shell.cwd / "here.png").write_bytes(picture(3))
     file = write(
         bare_shell.cwd / "rows.jsonl",
-        *(row(f"{site.url}/{name}.png", name) for name in ("a", "b", "a", "gone")),
-        row("here.png", "here"),
+        *(messages(f"{site.url}/{name}.png", name) for name in ("a", "b", "a", "gone")),
+        messages("here.png", "here"),
     )
     before = file.read_bytes()
     said = bare_shell("data", "localize", "rows.jsonl", no_proxy="127.0.0.1")
@@ -75,7 +62,7 @@ def test_rows_from_the_web_become_rows_of_files(site: Site, bare_shell: Shell) -
 def test_called_again_it_asks_only_for_what_is_missing(site: Site, tmp_path: Path) -> None:
     site.files = {f"/{number}.png": picture(number) for number in range(5)}
     late = site.files.pop("/3.png")
-    file = write(tmp_path / "rows.jsonl", *(row(f"{site.url}/{number}.png") for number in range(5)))
+    file = write(tmp_path / "rows.jsonl", *(messages(f"{site.url}/{number}.png") for number in range(5)))
     first = localize(tmp_path, file, tmp_path / "out")
     assert (first["fetched"], first["reasons"]) == (4, {"http_404": 1})
     told = [json.loads(line) for line in (tmp_path / "out" / "missing.jsonl").read_text().splitlines()]
@@ -85,7 +72,7 @@ def test_called_again_it_asks_only_for_what_is_missing(site: Site, tmp_path: Pat
     again = localize(tmp_path, file, tmp_path / "out")
     assert (again["fetched"], again["missing"], dict(site.asked)) == (1, 0, {"/3.png": 1})
     assert not (tmp_path / "out" / "missing.jsonl").exists()
-    other = write(tmp_path / "test.jsonl", row(f"{site.url}/2.png"))
+    other = write(tmp_path / "test.jsonl", messages(f"{site.url}/2.png"))
     assert localize(tmp_path, other, tmp_path / "out")["fetched"] == 0
     assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*.jsonl")) == ["rows.jsonl", "test.jsonl"]
 
@@ -93,7 +80,7 @@ def test_called_again_it_asks_only_for_what_is_missing(site: Site, tmp_path: Pat
 def test_a_server_gets_a_few_requests_at_once(site: Site, tmp_path: Path) -> None:
     site.delay_s = 0.02
     site.files = {f"/{number}.png": picture(number) for number in range(40)}
-    file = write(tmp_path / "rows.jsonl", *(row(f"{site.url}/{number}.png") for number in range(40)))
+    file = write(tmp_path / "rows.jsonl", *(messages(f"{site.url}/{number}.png") for number in range(40)))
     assert localize(tmp_path, file, tmp_path / "out")["fetched"] == 40
     assert 1 < site.most_at_once <= AT_ONCE_EACH
 
@@ -102,7 +89,7 @@ def test_nothing_is_asked_of_a_server_before_the_moment_that_it_named(site: Site
     site.files = {f"/{number}.png": picture(number) for number in range(40)}
     site.fails = {"/0.png": [429]}
     site.retry_after = "1"
-    file = write(tmp_path / "rows.jsonl", *(row(f"{site.url}/{number}.png") for number in range(40)))
+    file = write(tmp_path / "rows.jsonl", *(messages(f"{site.url}/{number}.png") for number in range(40)))
     assert localize(tmp_path, file, tmp_path / "out")["fetched"] == 40
     pauses = [later - earlier for earlier, later in zip(site.asked_at, site.asked_at[1:], strict=False)]
     assert max(pauses) > 0.9
@@ -114,7 +101,7 @@ def test_a_server_that_wants_to_be_left_alone_for_long_is(site: Site, tmp_path: 
     site.files = {f"/{number}.png": picture(number) for number in range(40)}
     site.fails = {f"/{number}.png": [503] for number in range(1, 40)}
     site.retry_after = "3600"
-    file = write(tmp_path / "rows.jsonl", *(row(f"{site.url}/{number}.png") for number in range(40)))
+    file = write(tmp_path / "rows.jsonl", *(messages(f"{site.url}/{number}.png") for number in range(40)))
     report = localize(tmp_path, file, tmp_path / "out")
     assert set(report["reasons"]) == {"told_to_wait"}
     assert "run it again" in report["examples"][0]["detail"]
@@ -130,7 +117,7 @@ def test_the_moment_may_be_a_date() -> None:
 
 
 def test_where_no_image_can_be_had_there_are_no_rows(site: Site, tmp_path: Path) -> None:
-    file = write(tmp_path / "rows.jsonl", row(f"{site.url}/a.png"), row("ftp://x/b.png"))
+    file = write(tmp_path / "rows.jsonl", messages(f"{site.url}/a.png"), messages("ftp://x/b.png"))
     with pytest.raises(OcrvlError, match="none of the 2 rows has its image") as told:
         localize(tmp_path, file, tmp_path / "out")
     assert told.value.code is ExitCode.DATA_INVALID
@@ -138,7 +125,7 @@ def test_where_no_image_can_be_had_there_are_no_rows(site: Site, tmp_path: Path)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    file = write(tmp_path / "rows.jsonl", row("a.png"))
+    file = write(tmp_path / "rows.jsonl", messages("a.png"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for out in (tmp_path / "mine", tmp_path):

@@ -35,7 +35,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Two processes for whatever little there is to do; all that are started, none of which may be left."""
     monkeypatch.setattr(effort, "_MUCH_BYTES", 0)
-    monkeypatch.setattr(effort, "processes_here", lambda: 2)
+    monkeypatch.setattr(effort, "usable_cores", lambda: 2)
     started: list[subprocess.Popen[bytes]] = []
     start = crew._start
 
@@ -49,7 +49,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen
 
 
 def test_processes_are_started_where_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effort, "processes_here", lambda: 4)
+    monkeypatch.setattr(effort, "usable_cores", lambda: 4)
     assert worthwhile_processes(1000, 12_000 * 1000, 8) == 1
     assert worthwhile_processes(50_000, 12_000 * 50_000, 8) == 4
     assert worthwhile_processes(50_000, 12_000 * 50_000, 3) == 3
@@ -170,7 +170,7 @@ def test_an_interrupted_push_leaves_no_process(tmp_path: Path, how: signal.Signa
     made = make_dataset(tmp_path / "lines", range(6000))
     code = (
         "import sys; from pathlib import Path; from data.stored import Shelf;"
-        "from ocrvl_modal.data.shards import effort; effort._MUCH_BYTES = 0; effort.processes_here = lambda: 2;"
+        "from ocrvl_modal.data.shards import effort; effort._MUCH_BYTES = 0; effort.usable_cores = lambda: 2;"
         "Shelf(Path(sys.argv[1])).push({'train': Path(sys.argv[2])})"
     )
     process = subprocess.Popen(

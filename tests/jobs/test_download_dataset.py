@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from conftest import wait_until
-from jobs.web import Site, serve_bucket, serve_site
+from jobs.web import Site, messages, picture, serve_bucket, serve_site
 from ocrvl_modal.data.rows import read_samples
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.jobs import download_dataset
@@ -35,17 +33,6 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     return Places.under(tmp_path / "home")
-
-
-def picture(number: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (56, 56), (number % 256, number // 256, 7)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def messages(image: str, target: str = "1") -> dict[str, Any]:
-    turns = [{"role": "user", "content": "<image>OCR:"}, {"role": "assistant", "content": target}]
-    return {"messages": turns, "images": [image]}
 
 
 def erniekit(image: str, target: str = "1") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from PIL import Image
 
 
 class _Server(ThreadingHTTPServer):
@@ -138,3 +141,14 @@ def serve_bucket(name: str, objects: dict[str, bytes], key_id: str) -> Iterator[
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def picture(number: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (56, 56), (number % 256, number // 256, 7)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def messages(image: str, target: str = "1") -> dict[str, Any]:
+    turns = [{"role": "user", "content": "<image>OCR:"}, {"role": "assistant", "content": target}]
+    return {"messages": turns, "images": [image]}

@@ -24,6 +24,7 @@ FLOORS = {
     "": GROUND,
     "_version": GROUND,
     "configs": GROUND,
+    "cores": GROUND,
     "fetched_models": GROUND,
     "errors": GROUND,
     "files": GROUND,

@@ -133,12 +133,6 @@ def crew_for(task: Task, processes: int) -> Iterator[Crew]:
             process.wait(_WAIT_S)
 
 
-def processes_here() -> int:
-    """Return how many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def _start() -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = Pipe()
     with theirs:

@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from ocrvl_modal import files
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.doctor.findings import Finding, failed, passed, skipped
 from ocrvl_modal.doctor.subject import Subject, rebuild
 from ocrvl_modal.models import DEFAULT_MODEL, FAMILY
@@ -39,7 +40,7 @@ def python(subject: Subject) -> Finding:
         "version": running,
         "executable": sys.executable,
         "platform": platform.platform(),
-        "cpu_cores": _cores(),
+        "cpu_cores": usable_cores(),
         "memory_gib": _memory_gib(),
     }
     if sys.version_info < OLDEST_PYTHON:
@@ -153,10 +154,6 @@ def _read_back(stream: IO[bytes]) -> float:
     while stream.read(_CHUNK_BYTES):
         pass
     return max(time.monotonic() - began, 1e-6)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_gib() -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.engines.base import EngineJob
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.recipes import TrainRecipe
@@ -18,5 +17,4 @@ def threads_of_each(job: EngineJob, num_processes: int) -> int:
     """Return the threads a process computes with: the tiny model is slower with two, which wait for each other."""
     if job.recipe.hardware.threads:
         return job.recipe.hardware.threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if job.member.name == "tiny" else max(1, cores // num_processes)
+    return 1 if job.member.name == "tiny" else max(1, usable_cores() // num_processes)

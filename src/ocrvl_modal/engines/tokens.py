@@ -9,12 +9,6 @@ from typing import Any
 from ocrvl_modal.errors import data_error, first_line
 
 
-def token_counter(model: Path) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens of a text; see :func:`batch_counter`."""
-    count_many = batch_counter(model)
-    return (lambda text: count_many([text])[0]) if count_many else None
-
-
 def batch_counter(model: Path) -> Callable[[Sequence[str]], list[int]] | None:
     """Return a function that counts the tokens of each of several texts, none cut and none filled up.
 

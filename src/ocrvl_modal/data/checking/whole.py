@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.checking.chunks import Chunk, chunks_of
 from ocrvl_modal.data.checking.demands import Demands
 from ocrvl_modal.data.checking.kinds import KINDS
@@ -19,7 +20,7 @@ from ocrvl_modal.data.checking.report import DatasetReport, FindingGroup
 from ocrvl_modal.data.checking.spill import Hashes, Texts
 from ocrvl_modal.data.checking.splits import Fingerprints, leaks
 from ocrvl_modal.data.checking.tally import Asked, SeenImage, Tally
-from ocrvl_modal.data.crew import Crew, crew_for, processes_here
+from ocrvl_modal.data.crew import Crew, crew_for
 from ocrvl_modal.data.rows import begins_as_array, json_array, no_row, require_file
 from ocrvl_modal.data.schema import Finding
 from ocrvl_modal.models import task_of
@@ -216,7 +217,7 @@ def _with_leaks(report: DatasetReport, ours: _Survey, theirs: _Survey, examples:
 
 def _shares(size: int, how: How) -> tuple[int, int]:
     """Return how large chunks are, and how many processes share them."""
-    processes = how.processes or processes_here()
+    processes = how.processes or usable_cores()
     if how.images == "none":
         return _CHUNK_BYTES, processes if size > _SMALL_BYTES else 1
     return _IMAGE_CHUNK_BYTES, processes if size > _SMALL_BYTES_WITH_IMAGES else 1

@@ -16,6 +16,7 @@ from ocrvl_modal.data.converting.items import (
     Points,
     Region,
     Unusable,
+    pages_of_files,
     rectangle,
     regions_of,
     to_number,
@@ -31,14 +32,9 @@ ROOT = "alto"
 def read(paths: Iterable[Path], roots: Sequence[Path]) -> Items:
     """Yield a page for each file, its lines as they stand.
 
-    The image is the one that the file names, or has the file's own name; it is looked for below ``roots``, beside the
-    file, and in the folder above it.
+    The image is the one that the file names, or has the file's own name.
     """
-    for path in paths:
-        try:
-            yield from _pages(path, [*roots, path.parent, path.parent.parent])
-        except Unusable as unusable:
-            yield unusable.at(path.name)
+    return pages_of_files(paths, roots, _pages)
 
 
 def _pages(path: Path, roots: Sequence[Path]) -> Items:

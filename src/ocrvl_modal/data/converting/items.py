@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -77,6 +77,20 @@ class Unusable(Exception):
 
 Items = Iterator[Page | Dropped]
 _Part = TypeVar("_Part")
+
+
+def pages_of_files(
+    paths: Iterable[Path], roots: Sequence[Path], read: Callable[[Path, Sequence[Path]], Items]
+) -> Items:
+    """Yield the pages that ``read`` finds in each file of an archive, and what makes it give a file up.
+
+    Images are looked for below ``roots``, beside the file, and in the folder above it, as Transkribus exports them.
+    """
+    for path in paths:
+        try:
+            yield from read(path, [*roots, path.parent, path.parent.parent])
+        except Unusable as unusable:
+            yield unusable.at(path.name)
 
 
 def regions_of(

@@ -16,6 +16,7 @@ from ocrvl_modal.data.converting.items import (
     Points,
     Region,
     Unusable,
+    pages_of_files,
     regions_of,
     to_number,
     to_points,
@@ -27,15 +28,8 @@ ROOT = "PcGts"
 
 
 def read(paths: Iterable[Path], roots: Sequence[Path]) -> Items:
-    """Yield a page for each file, its lines in reading order.
-
-    The image is looked for below ``roots``, beside the file, and in the folder above it, as Transkribus exports it.
-    """
-    for path in paths:
-        try:
-            yield from _pages(path, [*roots, path.parent, path.parent.parent])
-        except Unusable as unusable:
-            yield unusable.at(path.name)
+    """Yield a page for each file, its lines in reading order."""
+    return pages_of_files(paths, roots, _pages)
 
 
 def _pages(path: Path, roots: Sequence[Path]) -> Items:

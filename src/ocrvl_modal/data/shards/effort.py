@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocrvl_modal.data.crew import processes_here
+from ocrvl_modal.cores import usable_cores
 
 _FILE_BYTES = 24 << 10
 """To open and to look up a file takes as long as to read so many bytes, and to take their digest."""
@@ -13,4 +13,4 @@ _MUCH_BYTES = 512 << 20
 
 def worthwhile_processes(files: int, size_bytes: int, parts: int) -> int:
     """Return how many processes should read files of so many bytes in all, which come in so many parts; 1 is none."""
-    return min(processes_here(), parts) if files * _FILE_BYTES + size_bytes >= _MUCH_BYTES else 1
+    return min(usable_cores(), parts) if files * _FILE_BYTES + size_bytes >= _MUCH_BYTES else 1

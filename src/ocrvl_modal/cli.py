@@ -6,38 +6,31 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
 from ocrvl_modal._version import __version__
-from ocrvl_modal.commands import (
-    data,
-    doctor,
-    download,
-    evaluate,
-    image,
-    infer,
-    model,
-    quickstart,
-    recipe,
-    runs,
-    secret,
-    train,
-    volume,
-    wheel,
-)
 from ocrvl_modal.errors import ExitCode, OcrvlError, of_the_system
 
-app = typer.Typer(
-    name="ocrvl",
-    help="Fine-tune, score and serve PaddleOCR-VL, on this machine or on Modal's GPUs.",
-    no_args_is_help=True,
-    # Plain help: the decorated one costs more time than all the rest of `ocrvl --help`.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+# Each command's function, or a group's app, by the module that it is in. Help shows them in this order.
+_COMMANDS = {
+    "quickstart": "quickstart:quickstart",
+    "train": "train:train",
+    "infer": "infer:infer",
+    "eval": "evaluate:evaluate",
+    "doctor": "doctor:doctor",
+    "runs": "runs:app",
+    "data": "data:app",
+    "recipe": "recipe:app",
+    "volume": "volume:app",
+    "image": "image:app",
+    "download": "download:app",
+    "model": "model:app",
+    "secret": "secret:app",
+    "wheel": "wheel:app",
+}
 
 
 def _print_version(wanted: bool) -> None:
@@ -46,8 +39,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(
+def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -58,20 +50,26 @@ def root(
     """
 
 
-app.command("quickstart")(quickstart.quickstart)
-app.command("train")(train.train)
-app.command("infer")(infer.infer)
-app.command("eval")(evaluate.evaluate)
-app.command("doctor")(doctor.doctor)
-app.add_typer(runs.app, name="runs")
-app.add_typer(data.app, name="data")
-app.add_typer(recipe.app, name="recipe")
-app.add_typer(volume.app, name="volume")
-app.add_typer(image.app, name="image")
-app.add_typer(download.app, name="download")
-app.add_typer(model.app, name="model")
-app.add_typer(secret.app, name="secret")
-app.add_typer(wheel.app, name="wheel")
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """Return the app with the one command that a command line begins with; with all where it begins otherwise.
+
+    To bring in all of them takes longer than most of them run.
+    """
+    app = typer.Typer(
+        name="ocrvl",
+        help="Fine-tune, score and serve PaddleOCR-VL, on this machine or on Modal's GPUs.",
+        no_args_is_help=True,
+        # Plain help: the decorated one costs more time than all the rest of `ocrvl --help`.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in _COMMANDS.keys() & arguments[:1] or _COMMANDS:
+        module, _, member = _COMMANDS[name].partition(":")
+        command = getattr(import_module(f"ocrvl_modal.commands.{module}"), member)
+        app.add_typer(command, name=name) if member == "app" else app.command(name)(command)
+    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -99,7 +97,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; whatever the user can mend is told, never raised."""
     as_json = "--json" in arguments
     try:
-        returned = app(args=arguments, prog_name="ocrvl", standalone_mode=False)
+        returned = app_for(arguments)(args=arguments, prog_name="ocrvl", standalone_mode=False)
         if returned == ExitCode.INTERRUPTED:
             # Typer has turned a Ctrl-C into this, and said nothing.
             raise KeyboardInterrupt

@@ -58,6 +58,14 @@ def parse_complete(content: bytes | None) -> FetchedModel | None:
         return None
 
 
+def has_other_revision(fetched: FetchedModel | None, revision: str) -> bool:
+    """Say whether a model was fetched at another revision.
+
+    One that was made here, or put here by hand, has no ``.complete``, and stands for all.
+    """
+    return fetched is not None and revision not in (fetched.revision, fetched.commit)
+
+
 def problem_with(sizes: Mapping[str, int], complete: bytes | None, family: bytes | None) -> str | None:
     """Return why the files of a folder are not a whole model, or ``None`` where they may be one.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data.datasets import DEMANDS, PROMPTS, erniekit_row, messages_row
 
 from ocrvl_modal.data.checking import chunks
-from ocrvl_modal.data.checking.chunks import Chunk, chunks_of, read_chunk
+from ocrvl_modal.data.checking.chunks import Chunk, chunks_of, lines_of_chunk
 from ocrvl_modal.data.checking.examining import examine_rows
 from ocrvl_modal.data.checking.latex import find_imbalance, surely_balances
 from ocrvl_modal.data.checking.lengths import TextLengths
@@ -219,7 +219,7 @@ def test_as_many_rows_as_lines_are_not_taken_for_a_row_a_line(tmp_path: Path, co
 def test_what_is_usual_passes_the_screen(prompt: str, target: str) -> None:
     for make in (messages_row, erniekit_row):
         block = json.dumps(make(target, prompt), ensure_ascii=False).encode()
-        clean, others = Screen(DEMANDS, TextLengths()).screen(block + b"\n" + block, 2)
+        clean, others = Screen(DEMANDS, TextLengths()).screen([block, block])
         assert (list(clean.numbers), others) == ([0, 1], []) or prompt == "Spotting:"
 
 
@@ -286,12 +286,12 @@ def test_chunks_have_every_line_once(tmp_path: Path) -> None:
         content = b"".join(b"x" * chance.choice([0, 0, 1, 5, 40]) + b"\n" for _ in range(chance.randrange(12)))
         path.write_bytes(content + chance.choice([b"", b"last"]))
         size = path.stat().st_size
-        parts = [read_chunk(path, chunk) for chunk in chunks_of(size, chance.randrange(1, 60))]
+        parts = [b"".join(lines_of_chunk(path, chunk)) for chunk in chunks_of(size, chance.randrange(1, 60))]
         assert b"".join(parts) == path.read_bytes()
 
 
 def test_a_byte_order_mark_is_left_out_of_the_first_chunk_only(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_bytes(b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n")
-    assert read_chunk(path, Chunk(0, 5)) == b"a\n"
-    assert read_chunk(path, Chunk(5, 10)) == b"\xef\xbb\xbfb\n"
+    assert list(lines_of_chunk(path, Chunk(0, 5))) == [b"a\n"]
+    assert list(lines_of_chunk(path, Chunk(5, 10))) == [b"\xef\xbb\xbfb\n"]

@@ -21,6 +21,7 @@ from ocrvl_modal import locks
 from ocrvl_modal.backends.local import LocalBackend
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.jobs import download
+from ocrvl_modal.model_folders import model_folder
 from ocrvl_modal.models import FAMILY, find_member, identify_folder
 from ocrvl_modal.places import Places
 
@@ -382,7 +383,7 @@ def test_any_repository_of_the_hub_may_be_fetched(hub: Hub, fetch: Download, mod
     result = fetch(model="me/receipts-tuned", revision="v1")
     assert result["place"] == "/models/me--receipts-tuned"
     assert (result["repository"], result["revision"], result["commit"]) == ("me/receipts-tuned", "v1", hub.commit)
-    assert identify_folder(download.model_folder(places, result["place"])).name == "paddleocr-vl-1.6"
+    assert identify_folder(model_folder(places, result["place"])).name == "paddleocr-vl-1.6"
     assert fetch(model="me/receipts-tuned", revision=hub.commit)["fetched"] is False
 
 
@@ -409,11 +410,11 @@ def test_what_a_crash_left_of_a_model_is_not_taken_for_one(
     ):
         damage()
         with pytest.raises(OcrvlError, match="is not whole") as caught:
-            download.model_folder(places, MEMBER.name)
+            model_folder(places, MEMBER.name)
         assert caught.value.hint == f"ocrvl download model {caught.value.hint.rpartition(' ')[2]}"
         assert find_member(caught.value.hint.rpartition(" ")[2]) is MEMBER
         assert fetch()["fetched"] is True
-        assert download.model_folder(places, MEMBER.name) == folder
+        assert model_folder(places, MEMBER.name) == folder
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
@@ -429,7 +430,7 @@ def test_a_download_that_is_killed_goes_on(
     said = download_alone(server, tmp_path)
     assert "result" in said
     assert (models / MEMBER.name / WEIGHTS).read_bytes() == LARGE[WEIGHTS]
-    assert download.model_folder(Places.under(tmp_path / "home"), MEMBER.name)
+    assert model_folder(Places.under(tmp_path / "home"), MEMBER.name)
     assert hub.sent[WEIGHTS] <= len(LARGE[WEIGHTS]) + PIECE_BYTES
 
 
@@ -474,5 +475,5 @@ def test_a_download_that_dies_before_the_model_gets_its_name_only_names_it_the_n
     hub.sent.clear()
     assert download_alone(server, tmp_path)["result"]["fetched"] is True
     assert set(hub.sent) <= {""}
-    assert download.model_folder(places, MEMBER.name)
+    assert model_folder(places, MEMBER.name)
     assert names_in(models / MEMBER.name) == WANTED | MARKS

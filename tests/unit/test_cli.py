@@ -36,7 +36,7 @@ def raises(monkeypatch: pytest.MonkeyPatch) -> Raises:
         def act(number: int = 0, json: Annotated[bool, typer.Option("--json")] = False) -> None:
             raise error
 
-        monkeypatch.setattr(cli, "app", app)
+        monkeypatch.setattr(cli, "app_for", lambda _: app)
 
     return set_error
 

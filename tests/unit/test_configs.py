@@ -123,9 +123,9 @@ def test_the_command_in_the_header_runs_this_recipe(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_options_in_the_header_are_options_of_the_command(name: str) -> None:
-    from ocrvl_modal.cli import app
+    from ocrvl_modal.cli import app_for
 
-    train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    train = typer.main.get_command(app_for(["train"])).commands["train"]  # type: ignore[attr-defined]
     known = {option for parameter in train.params for option in parameter.opts}
     given = {word for word in header(name).split() if word.startswith("--")}
     assert given - known - {"--out"} == set()

@@ -26,6 +26,7 @@ FLOORS = {
     "configs": GROUND,
     "cores": GROUND,
     "fetched_models": GROUND,
+    "model_folders": GROUND,
     "errors": GROUND,
     "files": GROUND,
     "gpus": GROUND,
@@ -260,7 +261,7 @@ def test_every_help_page_is_light() -> None:
     code = """
 import contextlib, io, json, sys
 import typer
-from ocrvl_modal.cli import app
+from ocrvl_modal.cli import app_for
 
 def paths(command, path):
     yield path
@@ -268,9 +269,9 @@ def paths(command, path):
         yield from paths(inner, [*path, name])
 
 pages, loaded = {}, {}
-for path in paths(typer.main.get_command(app), []):
+for path in paths(typer.main.get_command(app_for([])), []):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        app([*path, "--help"], standalone_mode=False)
+        app_for(path)([*path, "--help"], standalone_mode=False)
     pages[" ".join(path)] = printed.getvalue()
     loaded[" ".join(path)] = sorted(sys.modules)
 print(json.dumps([pages, loaded]))

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ocrvl_modal.models import FamilyMember
-from ocrvl_modal.places import Places
-from ocrvl_modal.recipes import TrainRecipe
-from ocrvl_modal.runs.record import RunRecord
+if TYPE_CHECKING:
+    from ocrvl_modal.models import FamilyMember
+    from ocrvl_modal.places import Places
+    from ocrvl_modal.recipe_schema import TrainRecipe
+    from ocrvl_modal.runs.record import RunRecord
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what a job is doing, how many units are done, and of how many."""

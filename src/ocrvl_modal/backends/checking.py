@@ -18,7 +18,7 @@ from ocrvl_modal.data.schema import can_be_asked
 from ocrvl_modal.data.shards.references import is_stored
 from ocrvl_modal.engines.tokens import batch_counter
 from ocrvl_modal.errors import data_error, usage_error
-from ocrvl_modal.jobs.download import model_path
+from ocrvl_modal.model_folders import model_path
 from ocrvl_modal.models import FamilyMember, PixelLimits
 
 LEAST_SAMPLES = 50

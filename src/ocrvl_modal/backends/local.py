@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ocrvl_modal import files, locks
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
@@ -27,13 +27,14 @@ from ocrvl_modal.engines.processes import count_processes
 from ocrvl_modal.errors import OcrvlError, not_found, usage_error
 from ocrvl_modal.gpus import visible_gpus
 from ocrvl_modal.jobs.answers import read_answer
-from ocrvl_modal.jobs.datasets import readable
 from ocrvl_modal.jobs.progress import parse_progress
 from ocrvl_modal.models import FamilyMember, get_member, identify_folder
 from ocrvl_modal.places import Places, is_place
-from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import RunLayout
 from ocrvl_modal.runs.record import ACTIVE, RunRecord, read_record
+
+if TYPE_CHECKING:
+    from ocrvl_modal.recipe_schema import TrainRecipe
 
 _LAST_LINES = 15
 _POLL_S = 0.05
@@ -98,6 +99,8 @@ class LocalBackend:
         """Return where a dataset lies; raise *not found*, with the command that fills it, for an empty place."""
         stored = find_stored(self.stores, reference)
         if stored is not None:
+            from ocrvl_modal.jobs.datasets import readable
+
             return readable(self.places, str(stored), on_progress)
         path = self.places.resolve(reference)
         if is_place(reference) and not path.exists():

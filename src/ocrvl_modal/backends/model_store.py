@@ -10,8 +10,8 @@ from typing import Any
 from ocrvl_modal.backends.base import Backend
 from ocrvl_modal.errors import OcrvlError, did_you_mean, not_found
 from ocrvl_modal.fetched_models import COMPLETE, FetchedModel, parse_complete, problem_with
-from ocrvl_modal.jobs.download import folder_to_model
 from ocrvl_modal.jobs.fetching.hub import is_repository
+from ocrvl_modal.model_folders import folder_to_model
 from ocrvl_modal.models import FAMILY_FILE, find_member
 from ocrvl_modal.places import is_place
 

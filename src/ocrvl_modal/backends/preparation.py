@@ -21,7 +21,8 @@ from ocrvl_modal.data.checking.report import DatasetReport
 from ocrvl_modal.engines import get_engine
 from ocrvl_modal.engines.erniekit.user_config import read_user_config
 from ocrvl_modal.errors import not_found, usage_error
-from ocrvl_modal.jobs.download import has_other_revision, model_place
+from ocrvl_modal.fetched_models import has_other_revision
+from ocrvl_modal.model_folders import model_place
 from ocrvl_modal.models import FamilyMember, check_pairing, default_engine, find_member, get_member
 from ocrvl_modal.places import is_place
 from ocrvl_modal.plan import DatasetSize, TrainPlan, make_plan

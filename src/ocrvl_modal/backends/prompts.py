@@ -14,7 +14,7 @@ from ocrvl_modal.engines.prompt_identity import (
     own_pieces,
     prompt_identity_findings,
 )
-from ocrvl_modal.jobs.download import model_path
+from ocrvl_modal.model_folders import model_path
 from ocrvl_modal.models import FamilyMember
 from ocrvl_modal.places import Places
 

@@ -11,7 +11,7 @@ from ocrvl_modal.backends.model_store import look_at
 from ocrvl_modal.backends.runs_view import RunView, place_of
 from ocrvl_modal.data.sources import SourceImage
 from ocrvl_modal.errors import not_found, usage_error
-from ocrvl_modal.jobs.download import model_place
+from ocrvl_modal.model_folders import model_place
 from ocrvl_modal.models import find_member, get_member
 from ocrvl_modal.places import is_place
 from ocrvl_modal.runs.record import ACTIVE

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ocrvl_modal.errors import OcrvlError
 from ocrvl_modal.models import FamilyMember
-from ocrvl_modal.recipes import TrainRecipe
 from ocrvl_modal.runs.layout import AttemptLayout
+
+if TYPE_CHECKING:
+    from ocrvl_modal.recipe_schema import TrainRecipe
 
 STOPPED_EXIT_CODE = 75
 """An engine that was asked to stop, saved a checkpoint and ended (EX_TEMPFAIL of sysexits.h)."""

@@ -13,8 +13,8 @@ from ocrvl_modal.data.checking.whole import How, check_splits
 from ocrvl_modal.data.digest import dataset_digest
 from ocrvl_modal.engines.tokens import batch_counter
 from ocrvl_modal.jobs.datasets import readable
-from ocrvl_modal.jobs.download import model_path
 from ocrvl_modal.jobs.progress import report_progress
+from ocrvl_modal.model_folders import model_path
 from ocrvl_modal.models import PixelLimits
 from ocrvl_modal.places import Places
 

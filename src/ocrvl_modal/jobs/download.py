@@ -11,8 +11,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ocrvl_modal import files
-from ocrvl_modal.errors import OcrvlError, not_found
-from ocrvl_modal.fetched_models import COMPLETE, FetchedModel, parse_complete, problem_with_folder, read_complete
+from ocrvl_modal.errors import not_found
+from ocrvl_modal.fetched_models import (
+    COMPLETE,
+    FetchedModel,
+    has_other_revision,
+    parse_complete,
+    problem_with_folder,
+    read_complete,
+)
 from ocrvl_modal.jobs.fetching.hub import Repository, is_repository
 from ocrvl_modal.jobs.fetching.repository import Arrived, alone_with, fetch
 from ocrvl_modal.jobs.progress import report_progress
@@ -67,53 +74,6 @@ def folder_name(name: str) -> str:
     if member is None and is_repository(name):
         return name.replace("/", "--")
     return (member or get_member(name)).name
-
-
-def model_place(member: FamilyMember) -> str:
-    """Return the place of a family member in the models store."""
-    return f"/models/{member.name}"
-
-
-def model_path(places: Places, name: str) -> Path:
-    """Return where the model called ``name`` lies, or would lie: a family member, a place in a store, or a folder."""
-    member = find_member(name)
-    return places.resolve(model_place(member) if member else name)
-
-
-def model_folder(places: Places, name: str) -> Path:
-    """Return the folder of the model called ``name``, which is there and whole; see :func:`model_path`.
-
-    Raises *not found*, with the command that fetches it, where there is no model.
-    """
-    member = find_member(name)
-    folder = model_path(places, name)
-    if not (folder / "config.json").is_file():
-        if member:
-            raise not_found(f"{member.name} is not in the models store", f"ocrvl download model {member.name}")
-        raise not_found(f"there is no model in {name}: config.json is missing", "ocrvl volume ls /models")
-    if problem := problem_with_folder(folder):
-        raise not_whole(name, problem, read_complete(folder))
-    return folder
-
-
-def not_whole(name: str, problem: str, complete: bytes | None) -> OcrvlError:
-    """Return the error of a model that a crash left behind, or that lost files since; its command mends it."""
-    fetched = parse_complete(complete)
-    again = fetched.repository if fetched else folder_to_model(Path(name).name)
-    return not_found(f"the model {name} is not whole: {problem}", f"ocrvl download model {again}")
-
-
-def folder_to_model(folder: str) -> str:
-    """Return what ``ocrvl download model`` calls the model in a folder of the models store."""
-    return folder.replace("--", "/", 1)
-
-
-def has_other_revision(fetched: FetchedModel | None, revision: str) -> bool:
-    """Say whether a model was fetched at another revision.
-
-    One that was made here, or put here by hand, has no ``.complete``, and stands for all.
-    """
-    return fetched is not None and revision not in (fetched.revision, fetched.commit)
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from ocrvl_modal.engines.prompt_identity import check_prompt_identity
 from ocrvl_modal.errors import OcrvlError, data_error, not_found, of_the_system, usage_error
 from ocrvl_modal.jobs.beginning import begin_attempt, is_over, require_progress
 from ocrvl_modal.jobs.datasets import digest_of, localized
-from ocrvl_modal.jobs.download import model_folder
 from ocrvl_modal.jobs.engine_process import EngineProcess, end_leftover_engine
 from ocrvl_modal.jobs.host import Host, HostTimeIsUp
 from ocrvl_modal.jobs.reader_python import export_model
 from ocrvl_modal.jobs.secrets import Redactor, environment_for_engine, given_variables
 from ocrvl_modal.jobs.starting_point import choose_checkpoint
 from ocrvl_modal.jobs.supervision import Ending, Supervisor
+from ocrvl_modal.model_folders import model_folder
 from ocrvl_modal.models import FAMILY_FILE, FamilyMember, member_of
 from ocrvl_modal.places import Places
 from ocrvl_modal.plan import TrainPlan

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from ocrvl_modal import files
 from ocrvl_modal.errors import not_found, usage_error
 from ocrvl_modal.fetched_models import FetchedFile, FetchedModel, parse_complete, problem_with_folder, read_complete
-from ocrvl_modal.jobs.download import not_whole
 from ocrvl_modal.jobs.fetching.meter import Meter
 from ocrvl_modal.jobs.progress import in_bytes
+from ocrvl_modal.model_folders import not_whole
 from ocrvl_modal.places import Places
 
 

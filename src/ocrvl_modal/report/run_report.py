@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from ocrvl_modal.backends.runs_view import RunView
-from ocrvl_modal.plan import TrainPlan
 from ocrvl_modal.report.sparkline import draw, sparkline
 from ocrvl_modal.report.words import ago, count, duration, size
 from ocrvl_modal.runs.metrics import Row
+
+if TYPE_CHECKING:
+    from ocrvl_modal.plan import TrainPlan
 
 STATE_STYLES = {
     "submitted": "cyan",

@@ -26,18 +26,14 @@ def test_another_process_reads_a_detached_call(cloud: FakeModal) -> None:
         cloud,
         f"""
         call = modal.FunctionCall.from_id("{call}")
-        early = name_of_error(lambda: call.get(timeout=0))
-        value = call.get(timeout=60)
         result = {{
-            "early": early,
-            "value": value,
+            "value": call.get(timeout=60),
             "graph": [each.status.name for each in call.get_call_graph()],
             "call": [entry.message for entry in call.logs.tail(50)],
             "app": [entry.message for entry in modal.App.lookup("{app}").logs.tail(50)],
         }}
         """,
     )
-    assert result["early"] == "TimeoutError"
     assert result["value"] == {"start": 0, "samples": [], "file": "/root/sample_app.py"}
     assert result["graph"] == ["SUCCESS"]
     assert result["call"][-1] == result["app"][-1] == "step 8/8\n"
@@ -45,6 +41,19 @@ def test_another_process_reads_a_detached_call(cloud: FakeModal) -> None:
         assert said in result["call"][0]
     wait_until(lambda: (cloud.volume("models") / "m/weights.bin").exists(), "the last commit, as the container ends")
     assert "step 8/8" in modal_cli(cloud, "app", "logs", app).stdout
+
+
+def test_a_call_that_goes_on_is_waited_for_no_longer_than_was_asked(shared: FakeModal) -> None:
+    call, _ = script(shared, SPAWN.format(name="unhurried", detach=True, steps=500))
+    result = script(
+        shared,
+        f"""
+        call = modal.FunctionCall.from_id("{call}")
+        result = name_of_error(lambda: call.get(timeout=0))
+        call.cancel()
+        """,
+    )
+    assert result == "TimeoutError"
 
 
 def test_a_call_dies_with_its_app_unless_detached(shared: FakeModal) -> None:

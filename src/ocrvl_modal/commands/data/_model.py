@@ -29,7 +29,7 @@ def find_family_member(model: str | None) -> FamilyMember:
 def find_counter(model: str | None) -> CountMany | None:
     """Return what counts tokens with the model's own tokenizer; ``None`` where that is not on this machine."""
     from ocrvl_modal.engines.tokens import batch_counter
-    from ocrvl_modal.jobs.download import model_path
+    from ocrvl_modal.model_folders import model_path
     from ocrvl_modal.models import DEFAULT_MODEL
     from ocrvl_modal.places import Places
     from ocrvl_modal.settings import home

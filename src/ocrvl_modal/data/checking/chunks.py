@@ -9,7 +9,9 @@ from pathlib import Path
 from ocrvl_modal.data.rows import BYTE_ORDER_MARK
 
 BLOCK_BYTES = 192 << 10
-"""What is decoded at once: it fits a processor's own memory."""
+"""What is checked at once: it fits a processor's own memory."""
+
+_BUFFER_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,27 @@ def chunks_of(size_bytes: int, chunk_bytes: int) -> Iterator[Chunk]:
         yield Chunk(start, min(start + chunk_bytes, size_bytes))
 
 
-def blocks_of(path: Path, chunk: Chunk) -> Iterator[bytes]:
-    """Yield the lines of a chunk, as many at once as decode best, without the mark that may begin a file."""
-    with path.open("rb") as stream:
+def blocks_of(path: Path, chunk: Chunk) -> Iterator[list[bytes]]:
+    """Yield the lines of a chunk, as many at once as are checked best, without the mark that may begin a file."""
+    with path.open("rb", buffering=_BUFFER_BYTES) as stream:
         begin = chunk.start
         if begin:
             stream.seek(begin - 1)
             begin += len(stream.readline()) - 1
         while begin < chunk.end:
-            block = stream.read(min(BLOCK_BYTES, chunk.end - begin))
-            if not block.endswith(b"\n"):
-                block += stream.readline()
-            if not block:
+            # Lines are read until they have more bytes than so many, and 0 stands for no limit.
+            left = chunk.end - begin - 1
+            lines = stream.readlines(min(BLOCK_BYTES, left)) if left else [stream.readline()]
+            if not lines:
                 return
-            yield block if begin else block.removeprefix(BYTE_ORDER_MARK)
-            begin += len(block)
+            starts_file = begin == 0
+            begin += sum(map(len, lines))
+            if starts_file:
+                lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+            yield lines
 
 
-def read_chunk(path: Path, chunk: Chunk) -> bytes:
-    """Return all lines of a chunk."""
-    return b"".join(blocks_of(path, chunk))
-
-
-def count_lines(lines: bytes) -> int:
-    """Return how many lines there are, the last of which may lack its end."""
-    return lines.count(b"\n") + bool(lines and not lines.endswith(b"\n"))
+def lines_of_chunk(path: Path, chunk: Chunk) -> Iterator[bytes]:
+    """Yield the lines of a chunk one by one."""
+    for block in blocks_of(path, chunk):
+        yield from block

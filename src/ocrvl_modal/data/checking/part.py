@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from ocrvl_modal.data.checking.chunks import Chunk, blocks_of, count_lines, read_chunk
+from ocrvl_modal.data.checking.chunks import Chunk, blocks_of, lines_of_chunk
 from ocrvl_modal.data.checking.demands import Demands
 from ocrvl_modal.data.checking.examining import Examiner, question_and_answer
 from ocrvl_modal.data.checking.images import ImageLook, look_at_image
@@ -79,9 +79,8 @@ class PartChecker:
 
     def asked(self, chunk: Chunk) -> tuple[Asked, int]:
         """Return the rows of a chunk that are searched for, and how many lines the chunk has."""
-        asked = Asked()
-        lines = read_chunk(self._task.path, chunk)
-        for number, line in enumerate(lines.split(b"\n"), start=1):
+        asked, number = Asked(), 0
+        for number, line in enumerate(lines_of_chunk(self._task.path, chunk), start=1):
             with suppress(RowRefused):
                 row = parse_row(line.strip())
                 pair = question_and_answer(row)
@@ -89,14 +88,14 @@ class PartChecker:
                     key = key_of(row.images[0].reference, pair[0].text)
                     if key in self._keys:
                         asked.add(number, key, pair[1].text)
-        return asked, count_lines(lines)
+        return asked, number
 
-    def _check_block(self, block: bytes, looked_at: Container[int]) -> Tally:
+    def _check_block(self, lines: Sequence[bytes], looked_at: Container[int]) -> Tally:
         """Return what was found in a block of lines; those whose image is decoded are examined in any case."""
         tally = self._new_tally()
-        tally.lines = count_lines(block)
+        tally.lines = len(lines)
         all_numbers = list(range(tally.lines)) if self._task.images == "all" and self._task.decode else []
-        clean, others = (NO_ROWS, all_numbers) if all_numbers else self._screen.screen(block, tally.lines)
+        clean, others = (NO_ROWS, all_numbers) if all_numbers else self._screen.screen(lines)
         if self._task.images == "sample":
             wanted = {place for place, number in enumerate(clean.numbers) if number in looked_at}
             others = sorted([*others, *(clean.numbers[place] for place in wanted)])
@@ -106,7 +105,6 @@ class PartChecker:
             clean, vision_tokens, doubted = self._glance(clean)
             others = sorted([*others, *doubted])
         tally.add_clean(clean, self._examiner.lengths, vision_tokens)
-        lines = block.split(b"\n") if others else []
         last_row = max(clean.numbers, default=-1)
         blanks = []
         for number in others:
@@ -143,7 +141,7 @@ class PartChecker:
             return ()
         if self._task.images == "all":
             return range(sys.maxsize)
-        count = count_lines(read_chunk(self._task.path, chunk))
+        count = sum(1 for _ in lines_of_chunk(self._task.path, chunk))
         share = _samples_before(chunk.end, self._task) - _samples_before(chunk.start, self._task)
         return {index * count // share for index in range(share)} if share < count else range(count)
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress, repeat
+from itertools import compress, filterfalse, repeat
+from operator import contains, itemgetter
 from typing import Any, cast
 from unicodedata import is_normalized
 
@@ -39,16 +40,13 @@ SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u300
 """All that ``str.isspace`` takes for white space."""
 
 _ODD_STARTS = ODD_STARTS | frozenset(SPACES) | {""}
-# An escaped backslash is one of them, so that what follows it is not taken for an escape.
-_ESCAPES = re.compile(rb"\\(?:u00[01789]|[bf\\])")
 _CONTROL_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
-_LOOP_START, _LOOP_END = PROBE_START - LOOP_PERIOD, PROBE_END - 1
+_probe_of = itemgetter(slice(PROBE_START, PROBE_END))
+_before_probe = itemgetter(slice(PROBE_START - LOOP_PERIOD, PROBE_END - 1))
 # Whatever is neither a cell with text, which does not begin with white space, nor one without any, nor the end of a row
 # that has cells; between tables is a line end.
 _BEYOND_PLAIN_TABLES = re.compile(r"<(?!fcel>[^<\s]|ecel><|nl>\n?(?:<(?!nl>)|\Z))")
 _CHECKED_TASKS = ("table", "formula", "chart", "spotting")
-# A line end before which no object ends, or behind which none begins.
-_INSIDE_A_ROW = re.compile(rb"\n(?:(?<!\}\n)(?<!\}\r\n)|(?!\{|\Z))")
 
 
 @dataclass(frozen=True)
@@ -141,26 +139,23 @@ class Screen:
         self._checked = {prompt: task for prompt, task in self._tasks.items() if task in _CHECKED_TASKS}
         self._forms = [_Form(row, dict.fromkeys(self._tasks, "")) for row in (MessagesRow, ErniekitRow)]
 
-    def screen(self, block: bytes, lines: int) -> tuple[CleanRows, list[int]]:
-        """Return the clean rows of a block of so many whole lines, and the numbers of the others, counted from 0."""
-        columns, others = self._decode(block, lines)
+    def screen(self, lines: Sequence[bytes]) -> tuple[CleanRows, list[int]]:
+        """Return the clean rows among lines, and the numbers of the others, counted from 0."""
+        columns, others = self._decode(lines)
         labels: dict[int, str] = {}
-        doubted = {place for find in self._doubts(columns, block, labels) for place in find}
+        doubted = {place for find in self._doubts(columns, lines, labels) for place in find}
         # Rows whose prompt is not known are among the doubted.
         prompts = cast("list[str]", columns.prompts)
         rows = CleanRows(columns.numbers, prompts, columns.targets, columns.references, labels)
         return rows.without(doubted), sorted([*others, *(columns.numbers[place] for place in doubted)])
 
-    def _decode(self, block: bytes, lines: int) -> tuple[_Columns, list[int]]:
+    def _decode(self, lines: Sequence[bytes]) -> tuple[_Columns, list[int]]:
         for form in self._forms:
             with suppress(*NOT_DECODED):
-                rows = form.decoder.decode_lines(block)
-                # It passes over blank lines, takes a row of several lines for one, and a line of several rows for many.
-                if len(rows) == lines and block.startswith(b"{") and not _INSIDE_A_ROW.search(block):
-                    return form.columns(rows, range(lines)), []
-        return self._decode_each(block.split(b"\n")[:lines])
+                return form.columns(list(map(form.decoder.decode, lines)), range(len(lines))), []
+        return self._decode_each(lines)
 
-    def _decode_each(self, lines: list[bytes]) -> tuple[_Columns, list[int]]:
+    def _decode_each(self, lines: Iterable[bytes]) -> tuple[_Columns, list[int]]:
         others: list[int] = []
         decoded: list[tuple[list[Any], list[int]]] = [([], []) for _ in self._forms]
         for number, line in enumerate(lines):
@@ -174,12 +169,12 @@ class Screen:
         first, second = (form.columns(*found) for form, found in zip(self._forms, decoded, strict=True))
         return first.joined_with(second), others
 
-    def _doubts(self, rows: _Columns, block: bytes, labels: dict[int, str]) -> Iterator[Iterable[int]]:
+    def _doubts(self, rows: _Columns, lines: Sequence[bytes], labels: dict[int, str]) -> Iterator[Iterable[int]]:
         """Yield the places of rows that must be examined, a reason at a time; fill in the ``labels``."""
         if None in rows.prompts:
             yield [place for place, prompt in enumerate(rows.prompts) if prompt is None]
         yield _doubtful_references(rows.references)
-        yield _doubtful_characters(rows.targets, block)
+        yield _doubtful_characters(rows, lines)
         yield [place for place, text in enumerate(rows.targets) if "|" in text and has_markdown_table(text)]
         yield self._doubtful_answers(rows, labels)
         yield self._too_long(rows)
@@ -231,23 +226,21 @@ def _doubtful_references(references: list[str]) -> list[int]:
     ]
 
 
-def _doubtful_characters(targets: list[str], block: bytes) -> list[int]:
-    """Return texts with control characters, or in another form than NFC."""
-    foreign = [text for text in targets if not text.isascii()]
-    doubtful: list[int] = []
+def _doubtful_characters(rows: _Columns, lines: Sequence[bytes]) -> Iterator[int]:
+    """Yield texts with control characters, or in another form than NFC."""
+    targets = rows.targets
+    foreign = list(filterfalse(str.isascii, targets))
     # A part of a text in this form is in it too.
     if foreign and not is_normalized("NFC", "\n".join(foreign)):
-        doubtful += [place for place, text in enumerate(targets) if not is_normalized("NFC", text)]
-    if _may_have_controls(block):
-        doubtful += [place for place, text in enumerate(targets) if CONTROL.search(text)]
-    return doubtful
+        yield from (place for place, text in enumerate(targets) if not is_normalized("NFC", text))
+    escaped = map(contains, map(lines.__getitem__, rows.numbers), repeat(b"\\"))
+    if CONTROL.search("".join(compress(targets, escaped))) or _has_control_bytes(b"".join(lines)):
+        yield from (place for place, text in enumerate(targets) if CONTROL.search(text))
 
 
-def _may_have_controls(block: bytes) -> bool:
-    """Say whether there may be control characters: as escapes, or as the bytes of U+007F to U+009F."""
-    escapes = set(_ESCAPES.findall(block))
-    escapes.discard(b"\\\\")
-    return bool(escapes or b"\x7f" in block or (b"\xc2" in block and _CONTROL_BYTES.search(block)))
+def _has_control_bytes(content: bytes) -> bool:
+    """Say whether there are control characters that JSON has as they are: those from U+007F to U+009F."""
+    return b"\x7f" in content or (b"\xc2" in content and _CONTROL_BYTES.search(content) is not None)
 
 
 def _grouped(tasks: list[str | None]) -> dict[str, list[int]]:
@@ -260,12 +253,11 @@ def _grouped(tasks: list[str | None]) -> dict[str, list[int]]:
 
 def _looping(targets: list[str]) -> list[int]:
     """Return answers that may end in a loop."""
+    said_before = map(contains, map(_before_probe, targets), map(_probe_of, targets))
     return [
         place
-        for place, text in enumerate(targets)
-        if len(text) >= LOOP_CHARACTERS
-        and text[PROBE_START:PROBE_END] in text[_LOOP_START:_LOOP_END]
-        and find_loop(text)
+        for place in compress(range(len(targets)), said_before)
+        if len(targets[place]) >= LOOP_CHARACTERS and find_loop(targets[place])
     ]
 
 

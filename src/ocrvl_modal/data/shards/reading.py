@@ -64,9 +64,7 @@ def _in_plain_rows(path: Path) -> list[str] | None:
     """Return the images of a file all of whose rows are plain samples beyond doubt; ``None`` for any other file."""
     folder = str(path.absolute().parent)
     found: dict[str, None] = {}
-    for block in blocks_of(path, Chunk(0, path.stat().st_size)):
-        # One by one: many at once would be decoded wherever their lines end.
-        lines = block.removesuffix(b"\n").split(b"\n")
+    for lines in blocks_of(path, Chunk(0, path.stat().st_size)):
         references = _references(_MESSAGES, lines, _of_messages) or _references(_ERNIEKIT, lines, _of_erniekit)
         if references is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ from ocrvl_modal.data.rows import read_samples
 from ocrvl_modal.errors import ExitCode, OcrvlError
 
 
-def converted(source: Path, out: Path) -> ConversionReport:
-    return convert(str(source), Source(source, Columns()), detect(source), out, wish=Wish())
+def converted(source: Path, out: Path, wish: Wish | None = None, **options: Any) -> ConversionReport:
+    return convert(str(source), Source(source, Columns()), detect(source), out, wish=wish or Wish(), **options)
 
 
 def targets(report: ConversionReport) -> list[str]:
@@ -116,3 +117,82 @@ def test_images_of_one_id_are_refused_since_their_words_cannot_be_told_apart(tmp
     images = [{"file_name": "a.png"}, {"file_name": "b.png"}]
     with pytest.raises(OcrvlError, match="2 images, and only 1 id"):
         converted(coco(tmp_path / "words", images, []), tmp_path / "out")
+
+
+def test_words_are_never_read_from_the_image_of_another_split(tmp_path: Path) -> None:
+    source = tmp_path / "scenes"
+    for split, text in {"train": "one", "test": "two"}.items():
+        draw_page(source / split / "images" / "img_1.jpg")
+        (source / split / "gt").mkdir()
+        (source / split / "gt" / "gt_img_1.txt").write_text(f"10,10,90,10,90,30,10,30,{text}\n", encoding="utf-8")
+    draw_page(source / "test" / "images" / "img_1.jpg", quality=5)
+    report = converted(source, tmp_path / "out", images="reference", wish=Wish("spotting"))
+    assert {sample.target.partition("<")[0]: sample.image.resolve() for sample in read_samples(report.rows)} == {
+        "one": source / "train" / "images" / "img_1.jpg",
+        "two": source / "test" / "images" / "img_1.jpg",
+    }
+
+
+def icdar_side_by_side(source: Path) -> Path:
+    """Images and words of both splits in folders of their own, as the competition's archives unpack."""
+    for split, text in {"training": "one", "test": "two"}.items():
+        draw_page(source / f"ch4_{split}_images" / "img_1.jpg")
+        (source / f"ch4_{split}_gt").mkdir()
+        (source / f"ch4_{split}_gt" / "gt_img_1.txt").write_text(f"10,10,90,10,90,30,10,30,{text}\n", encoding="utf-8")
+    return source
+
+
+def test_words_whose_image_is_not_certain_are_left_out(tmp_path: Path) -> None:
+    source = icdar_side_by_side(tmp_path / "scenes")
+    (source / "ch4_test_gt" / "gt_img_2.txt").write_text("10,10,90,10,90,30,10,30,three\n", encoding="utf-8")
+    draw_page(source / "ch4_test_images" / "img_2.jpg")
+    report = converted(source, tmp_path / "out")
+    assert targets(report) == ["three"]
+    assert dropped(report) == {
+        "ch4_test_gt/gt_img_1.txt": "image_ambiguous",
+        "ch4_training_gt/gt_img_1.txt": "image_ambiguous",
+    }
+    assert "--root" in report.examples[0].detail
+
+
+def test_a_root_says_which_images_are_meant(tmp_path: Path) -> None:
+    source = icdar_side_by_side(tmp_path / "scenes")
+    asked = Source(source / "ch4_test_gt", Columns(), (source / "ch4_test_images",))
+    report = convert("scenes", asked, "icdar", tmp_path / "out", wish=Wish())
+    assert targets(report) == ["two"]
+
+
+def test_images_that_two_folders_beside_a_coco_file_have_are_left_out(tmp_path: Path) -> None:
+    words = [{"id": one, "image_id": one, "bbox": [10, 10, 80, 20], "text": f"of {one}"} for one in (1, 2)]
+    images = [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}]
+    source = coco(tmp_path / "words", images, words)
+    for place in ("train/1.png", "val/1.png", "val/2.png"):
+        draw_page(source.parent / place)
+    report = converted(source, tmp_path / "out")
+    assert targets(report) == ["of 2"]
+    assert dropped(report) == {"image 1": "image_ambiguous"}
+
+
+def string(content: str, left: int, width: int) -> str:
+    return f'<String CONTENT="{content}" HPOS="{left}" WIDTH="{width}"/>'
+
+
+@pytest.mark.parametrize(
+    ("strings", "text"),
+    [
+        ([string("so", 10, 20), string(",", 30, 2), string("it", 40, 10)], "so, it"),
+        ([string("(", 10, 2), string("484", 20, 10), string(")", 30, 2)], "( 484)"),
+        ([string("one", 10, 20), string("two", 30, 20)], "one two"),
+        ([string("Be", 10, 20), string("-", 30, 5)], "Be-"),
+        ([string("a", 10, 5), "<SP/>", string(",", 15, 5), string("b", 20, 5)], "a ,b"),
+        (['<String CONTENT="a"/>', '<String CONTENT=","/>'], "a ,"),
+        ([string("", 10, 5), string("a", 15, 5)], "a"),
+    ],
+)
+def test_signs_that_touch_a_word_are_of_it(strings: list[str], text: str, tmp_path: Path) -> None:
+    draw_page(tmp_path / "scans" / "a.png")
+    (tmp_path / "scans" / "a.xml").write_text(
+        '<alto xmlns="http://www.loc.gov/standards/alto/ns-v2#"><Layout><Page WIDTH="200" HEIGHT="100">'
+        f'<TextLine HPOS="10" VPOS="10" WIDTH="80" HEIGHT="20">{"".join(strings)}</TextLine></Page></Layout></alto>'
+    )
+    assert targets(converted(tmp_path / "scans", tmp_path / "out")) == [text]

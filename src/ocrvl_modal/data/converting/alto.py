@@ -86,14 +86,27 @@ def _points(line: Element) -> Points:
 
 def _text(line: Element) -> str:
     """Return a line's strings with the spaces between them; a hyphen at its end is part of it."""
-    text = ""
+    tells_spaces = bool(children(line, "SP"))
+    text, before = "", None
     for part in line:
         name = local_name(part)
         if name == "String":
-            needs_space = text and not text.endswith(" ") and not children(line, "SP")
-            text += (" " if needs_space else "") + part.get("CONTENT", "")
+            if before is not None and not tells_spaces and not text.endswith(" ") and not _joined(before, part):
+                text += " "
+            text, before = text + part.get("CONTENT", ""), part
         elif name == "SP":
             text += " "
         elif name == "HYP":
             text += part.get("CONTENT", "-")
     return text
+
+
+def _joined(before: Element, after: Element) -> bool:
+    """Say whether a sign such as a comma, which some archives take for a string of its own, touches its neighbour."""
+    if all(any(map(str.isalnum, part.get("CONTENT", ""))) for part in (before, after)):
+        return False
+    try:
+        end = to_number(before.get("HPOS", "")) + to_number(before.get("WIDTH", ""))
+        return to_number(after.get("HPOS", "")) <= end
+    except Unusable:
+        return False

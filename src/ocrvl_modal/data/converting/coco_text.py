@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ocrvl_modal.data.converting.items import (
     regions_of,
     to_points,
 )
-from ocrvl_modal.data.converting.reading import find_image
+from ocrvl_modal.data.converting.reading import ambiguous, find_image
 from ocrvl_modal.errors import data_error
 
 _TEXT_KEYS = ("utf8_string", "text", "transcription", "rec")
@@ -45,7 +46,7 @@ def read(path: Path, roots: Sequence[Path]) -> Items:
     """
     images, words = _load(path)
     yield from _without_image(images.keys(), words)
-    folders = [*roots, path.parent, *(entry for entry in sorted(path.parent.iterdir()) if entry.is_dir())]
+    below = [entry for entry in sorted(path.parent.iterdir()) if entry.is_dir()]
     for key, image in images.items():
         origin = f"image {key}"
         try:
@@ -55,10 +56,23 @@ def read(path: Path, roots: Sequence[Path]) -> Items:
             regions, broken = regions_of(named, _region)
             size = image.width, image.height
             frame = size if min(size) > 0 and max(size) <= LARGEST else None
-            picture = Picture(image.file_name, find_image(image.file_name, folders))
+            picture = Picture(image.file_name, _find(image.file_name, [*roots, path.parent], below))
             yield Page(origin, picture, regions=regions, broken=broken, frame=frame)
         except Unusable as unusable:
             yield unusable.at(origin)
+
+
+def _find(name: str, folders: Sequence[Path], below: Sequence[Path]) -> Path:
+    """Return an image from the first of ``folders`` that has it, or else from the only one ``below`` that does."""
+    with suppress(Unusable):
+        return find_image(name, folders)
+    found = []
+    for folder in below:
+        with suppress(Unusable):
+            found.append(find_image(name, [folder]))
+    if len(found) > 1:
+        raise ambiguous(name, found)
+    return found[0] if found else find_image(name, [*folders, *below])
 
 
 def _without_image(images: Collection[str], words: Mapping[str, list[dict[str, Any]]]) -> Iterator[Dropped]:

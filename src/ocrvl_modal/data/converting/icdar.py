@@ -5,8 +5,9 @@ Format: the pages of ICDAR 2013, 2015 and 2017 MLT at the Robust Reading Competi
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ocrvl_modal.data.converting.items import (
@@ -20,7 +21,7 @@ from ocrvl_modal.data.converting.items import (
     to_number,
     to_points,
 )
-from ocrvl_modal.data.converting.reading import decoded, files_below, images_below, lines_of
+from ocrvl_modal.data.converting.reading import ambiguous, decoded, files_below, images_below, lines_of
 
 IGNORED = "###"
 
@@ -31,8 +32,11 @@ _BOX = re.compile(r'\s*(-?\d+)[,\s]+(-?\d+)[,\s]+(-?\d+)[,\s]+(-?\d+)[,\s]+"(.*)
 
 
 def read(path: Path, roots: Sequence[Path]) -> Items:
-    """Yield a page for each file of words; its image has the same name, without ``gt_``, somewhere below."""
-    images = {image.stem.lower(): image for root in (*roots, path) for image in images_below(root)}
+    """Yield a page for each file of words; its image has the same name, without ``gt_``, somewhere below.
+
+    Training and test data call their images alike: of several the one is taken whose folder is next to the words.
+    """
+    images = [_by_stem(root) for root in (*roots, path)]
     for file in files_below(path):
         if file.suffix.lower() == ".txt" and is_words_file(file):
             yield _page(file, path, images)
@@ -48,13 +52,31 @@ def is_words_file(path: Path) -> bool:
     return True
 
 
-def _page(file: Path, folder: Path, images: dict[str, Path]) -> Page | Dropped:
-    origin = file.relative_to(folder).as_posix()
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for image in images_below(folder):
+        found.setdefault(image.stem.lower(), []).append(image)
+    return found
+
+
+def _image_of(file: Path, images: Sequence[Mapping[str, list[Path]]]) -> Path:
+    """Return the image that a file of words is of; raise :class:`Unusable` where it is not there, or not certain."""
     stem = file.stem.lower()
-    image = images.get(stem.removeprefix("gt_")) or images.get(stem)
+    bare = stem.removeprefix("gt_")
+    named = next((found for stems in images for name in (bare, stem) if (found := stems.get(name))), None)
+    if not named:
+        raise Unusable("image_missing", f"there is no image named {bare}")
+    shared = [len(os.path.commonpath([image.absolute(), file.absolute()])) for image in named]
+    nearest = [image for image, length in zip(named, shared, strict=True) if length == max(shared)]
+    if len(nearest) > 1:
+        raise ambiguous(bare, nearest)
+    return nearest[0]
+
+
+def _page(file: Path, folder: Path, images: Sequence[Mapping[str, list[Path]]]) -> Page | Dropped:
+    origin = file.relative_to(folder).as_posix()
     try:
-        if image is None:
-            raise Unusable("image_missing", f"there is no image named {stem.removeprefix('gt_')}")
+        image = _image_of(file, images)
         numbered = ((f"{origin} line {number}", line) for number, line in lines_of(file))
         regions, broken = regions_of(numbered, lambda line: _region(decoded(line)))
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ocrvl_modal.data import image_endings
@@ -75,6 +75,12 @@ def find_image(name: str, roots: Iterable[Path]) -> Path:
                 break
     below = " or ".join(dict.fromkeys(str(root) for root in searched))
     raise Unusable("image_missing", f"there is no image '{name[:120]}' in {below}")
+
+
+def ambiguous(name: str, images: Sequence[Path]) -> Unusable:
+    """Return why an image is not taken: others are called the same, and with one of them its text would be wrong."""
+    shown = " or ".join(str(image) for image in images[:3])
+    return Unusable("image_ambiguous", f"image '{name[:120]}' could be {shown}; name its folder with --root")
 
 
 def ending_of_file(path: Path) -> str:

@@ -21,6 +21,7 @@ from ocrvl_modal import files, locks
 from ocrvl_modal.backends.base import OnProgress, Pulse, RunSlot, StagedDataset, StopKind, Stores
 from ocrvl_modal.backends.dataset_store import find_stored, load_index
 from ocrvl_modal.backends.store_folder import FolderStores
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.engines import LIBRARIES
 from ocrvl_modal.engines.libraries import is_installed
 from ocrvl_modal.engines.processes import count_processes
@@ -73,7 +74,7 @@ class LocalBackend:
         """Return, for the plan, what this machine has."""
         gpu = recipe.hardware.gpu
         found = visible_gpus()
-        cores = f"{os.cpu_count() or 1} CPU cores"
+        cores = f"{usable_cores()} CPU cores"
         text = f"this machine: {', '.join(found)}" if found else f"this machine: {cores}, no GPU"
         return f"{text} ({gpu} is asked for on Modal only)" if gpu else text
 

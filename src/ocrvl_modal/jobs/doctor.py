@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.doctor.findings import Result
 from ocrvl_modal.doctor.registry import ENVIRONMENTS, get_check, select
 from ocrvl_modal.doctor.subject import MACHINE, Subject
@@ -65,6 +66,6 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         report_progress(f"checks of {asked.subject}", len(done), len(checks))
 
     report_progress(f"checks of {asked.subject}", 0, len(checks))
-    at_once = min(_MOST_AT_ONCE, max(_FEWEST_AT_ONCE, os.cpu_count() or 1))
+    at_once = min(_MOST_AT_ONCE, max(_FEWEST_AT_ONCE, usable_cores()))
     results = run_checks(checks, subject, at_once=at_once, on_done=tell, environment=os.environ)
     return {"results": [result.model_dump(mode="json") for result in results]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ocrvl_modal import files
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.converting import dataset_rows
 from ocrvl_modal.data.converting.dataset_rows import ReadRow
 from ocrvl_modal.data.converting.formats import FORMATS, Source, SourceItems
@@ -170,7 +170,7 @@ def _write_one(one: NewSample | ReadRow | Dropped, writer: DatasetWriter) -> Non
 
 def _worked_ahead(items: SourceItems, wish: Wish) -> Iterator[_Result]:
     """Yield what each item gives, in order; pages with regions are decoded and cut side by side, a few ahead."""
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     waiting: deque[_Result | Future[list[NewSample | Dropped]]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:

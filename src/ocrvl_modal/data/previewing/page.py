@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from string import Template
 from typing import Any
 
 from ocrvl_modal import files
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.checking.demands import Demands
 from ocrvl_modal.data.checking.examining import ExaminedRow, examine_rows
 from ocrvl_modal.data.checking.lengths import CountMany
@@ -149,7 +149,7 @@ def _with_images(cards: Iterable[tuple[Card, Path | None]], most_bytes: int) -> 
     """Yield the cards in order, while the images of the next ones are made small on all cores."""
     small = partial(thumbnail, most_bytes=most_bytes)
     waiting: deque[tuple[Card, Future[Thumbnail | None] | None]] = deque()
-    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()))
     try:
         for card, image in cards:
             waiting.append((card, pool.submit(small, image) if image else None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ocrvl_modal import files
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.checking.images import look_at_image
 from ocrvl_modal.data.checking.likeness import near_duplicates
 from ocrvl_modal.data.shaping.assignment import Links, group_number
@@ -62,7 +62,7 @@ class SharedImages:
         if not self._looks_at_images:
             yield from rows
             return
-        pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
+        pool = ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()))
         waiting: deque[tuple[RowInFile, int, Callable[[], Seen] | None]] = deque()
         try:
             for row, group in rows:

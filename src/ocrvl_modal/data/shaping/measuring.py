@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
+from ocrvl_modal.cores import usable_cores
 from ocrvl_modal.data.checking.images import ImageLook, look_at_image
 from ocrvl_modal.data.checking.lengths import CountMany, TextLengths
 from ocrvl_modal.data.shaping.rows_in_file import RowInFile
@@ -48,7 +48,7 @@ def measured(rows: Iterable[RowInFile], member: FamilyMember, count_many: CountM
     lengths = TextLengths(count_many, member.assistant_tail)
     look = lru_cache(_REMEMBERED_IMAGES)(partial(_look, member))
     stream = iter(rows)
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
         while batch := list(islice(stream, _BATCH)):
             looks = pool.map(look, [row.sample.image for row in batch])
             texts = lengths.of([row.sample.prompt for row in batch], [row.sample.target for row in batch])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.datasets import erniekit_row, messages_row
 
-from ocrvl_modal.data.forms import ROW_FORMATS, RowFormat, parse_row, write_row
+from ocrvl_modal.data.forms import ROW_FORMATS, RowFormat, _parse_closely, parse_row, write_row
 from ocrvl_modal.data.schema import ImageUse, Row, RowRefused, Turn
 from ocrvl_modal.errors import OcrvlError
 
@@ -43,6 +44,33 @@ def test_a_row_goes_from_form_to_form_and_back_with_nothing_lost(row: Row) -> No
     as_erniekit = parse_row(write_row(row, "erniekit").encode())
     assert as_erniekit == row
     assert parse_row(write_row(as_erniekit, "messages").encode()) == row
+
+
+def told_of(read: Callable[[bytes], Row], line: bytes) -> str:
+    """Return all that is said of a line, the paths too, which rows are not compared by."""
+    try:
+        return repr(read(line))
+    except RowRefused as refused:
+        return repr((refused.kind, refused.message, refused.path))
+
+
+MARKS = st.sampled_from(["", "<image>", "<image><image>", " <image>", "<image>OCR:", "OCR:<image>", "<image>a<image>"])
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_plain_row_is_read_as_the_close_reading_reads_it(data: st.DataObject) -> None:
+    make = data.draw(st.sampled_from([messages_row, erniekit_row]))
+    values = make(data.draw(TEXT | MARKS), data.draw(TEXT | MARKS), data.draw(st.text(max_size=5)))
+    if "messages" in values:
+        values["messages"][0]["content"] = data.draw(MARKS)
+    for holder in (values, *(item for key in values.values() if isinstance(key, list) for item in key)):
+        if isinstance(holder, dict) and data.draw(st.integers(0, 9)) == 0:
+            key = data.draw(st.sampled_from([*holder, "label", "is_system", "system", "matched_text_index", "tag"]))
+            holder[key] = data.draw(st.sampled_from([0, 1, [0], [1], "", "x", "mask", "user", None, True, []]))
+    line = json.dumps(values, ensure_ascii=data.draw(st.booleans())).encode("utf-8", "surrogatepass")
+    line = data.draw(st.sampled_from([line, line, line, line + b"{}", line[:-1], b"\xef\xbb\xbf" + line]))
+    assert told_of(parse_row, line) == told_of(_parse_closely, line)
 
 
 @pytest.mark.parametrize("form", ROW_FORMATS)

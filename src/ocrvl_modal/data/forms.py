@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
+from ocrvl_modal.data.plain_rows import NOT_DECODED, ErniekitRow, MessagesRow
 from ocrvl_modal.data.schema import IMAGE_MARK, ImageUse, Role, Row, RowRefused, Turn, shorten
 from ocrvl_modal.errors import OcrvlError, data_error, did_you_mean
 
@@ -31,6 +32,7 @@ _JSON_TYPES = {
     "array": "a list",
     "object": "an object",
 }
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
 _ROLE_OF_TAG: dict[str, Role] = {"mask": "user", "no_mask": "assistant"}
 
 
@@ -75,6 +77,8 @@ _KNOWN_KEYS = sorted(
     }
 )
 _Form = TypeVar("_Form", _MessagesRow, _ErniekitRow)
+_PLAIN_MESSAGES = msgspec.json.Decoder(MessagesRow)
+_PLAIN_ERNIEKIT = msgspec.json.Decoder(ErniekitRow)
 
 
 def parse_row(line: bytes) -> Row:
@@ -82,6 +86,35 @@ def parse_row(line: bytes) -> Row:
 
     A row may be sound and still no sample of this family: see :meth:`Row.sample`.
     """
+    return _plain_messages(line) or _plain_erniekit(line) or _parse_closely(line)
+
+
+def _plain_messages(line: bytes) -> Row | None:
+    """Return a row of the plainest shape, which nearly all are, in a fraction of the time; ``None`` for any other."""
+    try:
+        row = _PLAIN_MESSAGES.decode(line)
+    except NOT_DECODED:
+        return None
+    question, answer = row.messages
+    if not question.content.startswith(IMAGE_MARK) or question.content.count(IMAGE_MARK) > 1:
+        return None
+    asked = Turn("user", question.content[len(IMAGE_MARK) :], learned=False, path="messages[0].content")
+    answered = Turn("assistant", answer.content, learned=True, path="messages[1].content")
+    return Row((asked, answered), (ImageUse(row.images[0], 0, "images[0]"),))
+
+
+def _plain_erniekit(line: bytes) -> Row | None:
+    try:
+        row = _PLAIN_ERNIEKIT.decode(line)
+    except NOT_DECODED:
+        return None
+    question, answer = row.text_info
+    asked = Turn("user", question.text, learned=False, path="text_info[0].text")
+    answered = Turn("assistant", answer.text, learned=True, path="text_info[1].text")
+    return Row((asked, answered), (ImageUse(row.image_info[0].image_url, 0, "image_info[0].image_url"),))
+
+
+def _parse_closely(line: bytes) -> Row:
     values = _decode(line)
     if "messages" in values:
         return _read_messages(_convert(values, _MessagesRow))
@@ -187,7 +220,7 @@ def _read_messages(row: _MessagesRow) -> Row:
             images.append(ImageUse(row.images[len(images)], len(turns), f"images[{len(images)}]"))
         is_learned = message.role == "assistant" and next(learned)
         text = message.content[count * len(IMAGE_MARK) :]
-        turns.append(Turn(_role(message.role), text, is_learned, f"messages[{index}].content"))
+        turns.append(Turn(_ROLES[message.role], text, is_learned, f"messages[{index}].content"))
     return Row(tuple(turns), tuple(images))
 
 
@@ -206,10 +239,6 @@ def _read_erniekit(row: _ErniekitRow) -> Row:
         for index, image in enumerate(row.image_info)
     ]
     return Row(tuple(turns), tuple(sorted(images, key=lambda image: image.turn)))
-
-
-def _role(word: str) -> Role:
-    return next(role for role in get_args(Role) if role == word)
 
 
 def _learned(row: _MessagesRow) -> Iterator[bool]:

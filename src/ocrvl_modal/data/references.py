@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -14,12 +14,17 @@ def references_in(line: str) -> tuple[str, ...]:
 
 def with_references(line: str, new: Mapping[str, str]) -> str:
     """Return a row with the images that are in ``new`` named as they are there; a line without them as it is."""
+    return renamed(line, lambda reference: new.get(reference, reference))
+
+
+def renamed(line: str, new_name: Callable[[str], str]) -> str:
+    """Return a row with each image named as ``new_name`` has it; a line that does not change keeps its bytes."""
     row = _row(line)
     changed = False
     for holder, key in holders_in(row):
-        if holder[key] in new:
-            holder[key] = new[holder[key]]
-            changed = True
+        name = new_name(holder[key])
+        changed |= name != holder[key]
+        holder[key] = name
     if not changed:
         return line
     text = json.dumps(row, ensure_ascii=False)

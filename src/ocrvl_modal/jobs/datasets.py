@@ -188,7 +188,7 @@ def _only_one(lock: Path, on_progress: OnProgress | None) -> Iterator[None]:
 
 
 def _is_whole(folder: Path, index: DatasetIndex) -> bool:
-    """Say whether an unpacked dataset is as it was: rows by digest, images by number, sizes and the latest change."""
+    """Say whether an unpacked dataset is as it was: rows by digest, images by number, sizes and times."""
     try:
         told = json.loads((folder / COMPLETE).read_bytes())
         same = told == {"digest": index.digest, **_extent(folder)}
@@ -200,11 +200,11 @@ def _is_whole(folder: Path, index: DatasetIndex) -> bool:
 
 
 def _extent(folder: Path) -> dict[str, int]:
-    count = size = latest = 0
+    count = size = times = 0
     with os.scandir(folder / IMAGES) as found:
         for entry in found:
             status = entry.stat()
             count += 1
             size += status.st_size
-            latest = max(latest, status.st_mtime_ns)
-    return {"images": count, "image_bytes": size, "changed_ns": latest}
+            times += status.st_mtime_ns
+    return {"images": count, "image_bytes": size, "mtimes_ns": times}

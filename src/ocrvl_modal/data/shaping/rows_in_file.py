@@ -10,8 +10,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ocrvl_modal.data.references import references_in, with_references
-from ocrvl_modal.data.rows import check_command, require_file, scan
+from ocrvl_modal.data.references import renamed
+from ocrvl_modal.data.rows import check_command, lines_of, require_file, scan
 from ocrvl_modal.data.schema import Sample
 from ocrvl_modal.errors import data_error
 
@@ -60,6 +60,11 @@ def text_of(raw: bytes) -> str:
     return raw.decode("utf-8").removeprefix(_BYTE_ORDER_MARK).strip()
 
 
+def lines_of_rows(path: Path) -> Iterator[str]:
+    """Yield the rows of a file that was read before as text, without reading again what they say."""
+    return (line.decode("utf-8") for _, line in lines_of(path) if line)
+
+
 def count_lines(path: Path) -> int:
     """Return about how many rows a file has, at the speed of the disk: for progress only."""
     count, end = 0, b"\n"
@@ -77,8 +82,8 @@ def relocated(text: str, source: Path, target: Path) -> str:
     """
     if source == target:
         return text
-    seen = {name: _seen_from(target, source, name) for name in references_in(text)}
-    return with_references(text, {name: new for name, new in seen.items() if new != name})
+    there, here = str(target), str(source)
+    return renamed(text, lambda name: _seen_from(there, here, name))
 
 
 def _numbered(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
@@ -93,11 +98,11 @@ def _name(image: Path, folder: str) -> str:
     return (name[len(folder) :] if name.startswith(folder) else name).replace(os.path.sep, "/")
 
 
-def _seen_from(target: Path, source: Path, name: str) -> str:
+def _seen_from(target: str, source: str, name: str) -> str:
     if _ADDRESS.match(name) or name.startswith("/"):
         return name
     folder, _, file = name.rpartition("/")
-    return f"{_folder_seen_from(str(target), str(source), folder)}/{file}"
+    return f"{_folder_seen_from(target, source, folder)}/{file}"
 
 
 @lru_cache(_REMEMBERED_FOLDERS)

@@ -16,7 +16,7 @@ from ocrvl_modal.data.rows import check_command, require_file
 from ocrvl_modal.data.shaping.assignment import SPLITS, Assignment, Shares, better_seed, group_number, lacking
 from ocrvl_modal.data.shaping.grouping import GroupOf, grouping
 from ocrvl_modal.data.shaping.linking import SharedImages, known_together
-from ocrvl_modal.data.shaping.rows_in_file import RowInFile, count_lines, read_rows, relocated
+from ocrvl_modal.data.shaping.rows_in_file import RowInFile, count_lines, lines_of_rows, read_rows, relocated
 from ocrvl_modal.data.shaping.tasks import task_name
 from ocrvl_modal.errors import OcrvlError, data_error
 
@@ -243,13 +243,13 @@ def _write(path: Path, final: Path, beside: Path, survey: _Survey, assignment: A
     with ExitStack() as stack:
         streams: dict[str, Any] = {}
         written = 0
-        for row in read_rows(path):
+        for text in lines_of_rows(path):
             if written == len(survey.groups):
                 break
             split = assignment.split_of(survey.groups[written])
             if split not in streams:
                 streams[split] = stack.enter_context((beside / f"{split}.jsonl").open("w", encoding="utf-8"))
-            streams[split].write(relocated(row.text, source, final) + "\n")
+            streams[split].write(relocated(text, source, final) + "\n")
             written += 1
     if written != len(survey.groups):
         raise data_error(f"{path} was changed while it was read", "run it again when nothing writes to it")

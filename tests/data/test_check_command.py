@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ocrvl_modal.backends.local import LocalBackend
 from ocrvl_modal.commands import data
 from ocrvl_modal.errors import ExitCode, OcrvlError
 from ocrvl_modal.models import FAMILY
+from ocrvl_modal.recipes import recipe_from
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +69,7 @@ def test_urls_are_a_warning_here_and_refused_by_training(tmp_path: Path, home: P
     report = check_datasets(LocalBackend(home), {"train": str(path)}, checking, lambda *_: None)["train"]
     assert report.is_valid
     assert report.counts == {"image_url": 1}
-    with pytest.raises(OcrvlError, match="1 images by URL") as caught:
+    with pytest.raises(OcrvlError, match="1 image by URL") as caught:
         refuse_urls(report, str(path))
     assert caught.value.code is ExitCode.DATA_INVALID
     assert caught.value.hint == f"ocrvl data localize {path}"
@@ -85,3 +87,19 @@ def test_a_prompt_of_ones_own_that_cannot_be_asked_is_refused(prompt: str) -> No
     with pytest.raises(OcrvlError, match="cannot be a prompt") as refused:
         demands_of(FAMILY["tiny"], 512, extra_prompts=("Ledger:", prompt))
     assert refused.value.code is ExitCode.USAGE
+
+
+def test_the_next_command_takes_the_dataset_as_it_was_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / "train.jsonl", messages_row("a\x07b", "My ledger:"))
+    fixed = tmp_path / "fixed.jsonl"
+    data.check(str(path), "tiny", images="none", max_seq_len=256, extra_prompt=["My ledger:"], fix=fixed)
+    again = shlex.split(capsys.readouterr().err.rpartition("next: ")[2])
+    expected = ["data", "check", str(fixed), "--model", "tiny", "--extra-prompt", "My ledger:", "--max-seq-len", "256"]
+    assert again == ["ocrvl", *expected]
+    data.check(str(fixed), "tiny", images="none", max_seq_len=256, extra_prompt=["My ledger:"])
+    train = shlex.split(capsys.readouterr().err.rpartition("next: ")[2])
+    assert train[:4] == ["ocrvl", "train", "--data", str(fixed)]
+    recipe = recipe_from({"model": {"name": "tiny"}}, [train[train.index("--set") + 1], train[-1]])
+    assert (recipe.data.extra_prompts, recipe.data.max_seq_len) == (("My ledger:",), 256)

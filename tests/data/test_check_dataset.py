@@ -97,7 +97,8 @@ def test_a_prompt_that_differs_in_one_sign_is_unknown(tmp_path: Path, prompt: st
     assert kinds_of(report) == [(1, "unknown_prompt")]
     (finding,) = report.findings[0].examples
     assert not prompt or "did you mean 'OCR:'?" in finding.message
-    assert "--set data.extra_prompts=" in finding.hint
+    assert "--extra-prompt" in finding.hint
+    assert "--set 'data.extra_prompts=[" in finding.hint
 
 
 def test_the_sequence_is_image_and_text_as_the_engine_counts_it(tmp_path: Path) -> None:

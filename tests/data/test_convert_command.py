@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import shutil
 from pathlib import Path
 
@@ -31,6 +32,16 @@ def test_label_file_to_checked_dataset(bare_shell: Shell) -> None:
     assert "ocrvl data check lines/train.jsonl" in said.err
     # Three rows are few: --strict would tell.
     assert bare_shell("data", "check", "lines/train.jsonl", "--json").data["samples"] == 2
+
+
+def test_a_prompt_of_ones_own_comes_along_from_command_to_command(bare_shell: Shell) -> None:
+    label = sources.paddle_recognition(bare_shell.cwd)
+    said = bare_shell("data", "convert", label, "--out", "ledger", "--prompt", "My ledger:")
+    check = shlex.split(said.err.rpartition("next: ")[2])
+    assert check == ["ocrvl", "data", "check", "ledger/train.jsonl", "--extra-prompt", "My ledger:"]
+    said = bare_shell(*check[1:])
+    train = shlex.split(said.err.rpartition("next: ")[2])
+    assert train[-2:] == ["--set", 'data.extra_prompts=["My ledger:"]']
 
 
 def test_archive_to_spotting(bare_shell: Shell) -> None:

@@ -86,8 +86,9 @@ def _as_asked(report: DatasetReport, reference: str) -> DatasetReport:
 def refuse_urls(report: DatasetReport, reference: str) -> None:
     """Raise a data error where images are named by URL: training reads files."""
     if found := report.group("image_url"):
+        images = f"{found.count:,} {'image' if found.count == 1 else 'images'}"
         raise data_error(
-            f"{report.path} names {found.count:,} images by URL, and training reads files: {found.examples[0]}",
+            f"{report.path} names {images} by URL, and training reads files: {found.examples[0]}",
             f"ocrvl data localize {shlex.quote(reference)}",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from json import dumps
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +102,7 @@ def check(
     out.finish(
         {**report.to_dict(), "strict": strict, "fixed": fixed.to_dict() if fixed else None},
         human=lambda: [*show_report(report, limit), *_fix_lines(fixed)],
-        hint=_hint(path, model, is_good=is_good, fixed=fixed),
+        hint=_hint(path, model, extra_prompt or [], max_seq_len, is_good=is_good, fixed=fixed),
         exit_code=ExitCode.OK if is_good else ExitCode.DATA_INVALID,
     )
 
@@ -190,7 +191,16 @@ def _fix_lines(fixed: FixReport | None) -> list[str]:
     return lines
 
 
-def _hint(path: str, model: str, *, is_good: bool, fixed: FixReport | None) -> str:
+def _hint(
+    path: str, model: str, extra_prompts: list[str], max_seq_len: int | None, *, is_good: bool, fixed: FixReport | None
+) -> str:
+    """Return the command that goes on with the dataset as it was checked: with the same prompts and length."""
     if fixed:
-        return f"ocrvl data check {shlex.quote(str(fixed.out))} --model {shlex.quote(model)}"
-    return f"ocrvl train --data {shlex.quote(path)} --model {shlex.quote(model)}" if is_good else ""
+        options = [word for prompt in extra_prompts for word in ("--extra-prompt", prompt)]
+        options += ["--max-seq-len", str(max_seq_len)] if max_seq_len else []
+        return shlex.join(["ocrvl", "data", "check", str(fixed.out), "--model", model, *options])
+    if not is_good:
+        return ""
+    options = ["--set", f"data.extra_prompts={dumps(extra_prompts, ensure_ascii=False)}"] if extra_prompts else []
+    options += ["--set", f"data.max_seq_len={max_seq_len}"] if max_seq_len else []
+    return shlex.join(["ocrvl", "train", "--data", path, "--model", model, *options])

@@ -70,6 +70,7 @@ def convert(
     from ocrvl_modal.data.converting.samples import TASKS, UNITS, Wish
     from ocrvl_modal.data.converting.writing import IMAGES_MODES
     from ocrvl_modal.data.forms import ROW_FORMATS
+    from ocrvl_modal.models import task_of
     from ocrvl_modal.output import Output
 
     out = Output.of("data convert", json=json, quiet=quiet)
@@ -88,8 +89,9 @@ def convert(
             images=mode,
             on_progress=on_progress,
         )
-    file = shlex.quote(str(Path(out_folder) / report.rows.name))
-    out.finish(report.to_dict(), human=lambda: _show(report), hint=f"ocrvl data check {file}")
+    own_prompt = ["--extra-prompt", prompt] if prompt and task_of(prompt) is None else []
+    hint = shlex.join(["ocrvl", "data", "check", str(Path(out_folder) / report.rows.name), *own_prompt])
+    out.finish(report.to_dict(), human=lambda: _show(report), hint=hint)
 
 
 def _open(

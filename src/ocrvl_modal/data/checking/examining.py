@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ from ocrvl_modal.data.checking.targets import labelling, target_findings
 from ocrvl_modal.data.checking.texts import control_characters, is_nfc
 from ocrvl_modal.data.forms import parse_row
 from ocrvl_modal.data.rows import blank_line, json_array, lines_of, no_row, require_file
-from ocrvl_modal.data.schema import Finding, ImageUse, Row, RowRefused, Sample, Turn, is_url, shorten
+from ocrvl_modal.data.schema import Finding, ImageUse, Row, RowRefused, Sample, Turn, can_be_asked, is_url, shorten
 from ocrvl_modal.errors import did_you_mean
 from ocrvl_modal.models import task_of
 
@@ -195,9 +197,15 @@ def _unknown_prompt(question: Turn, number: int, prompts: Sequence[str]) -> Find
         f"unknown prompt {shorten(question.text)!r}: {_nearest_prompt(question.text, tuple(prompts))}",
         number,
         question.path,
-        "a labelling convention of your own needs a prompt of its own, and this to train with it:"
-        " --set data.extra_prompts='[\"My prompt:\"]'",
+        _how_to_declare(question.text),
     )
+
+
+def _how_to_declare(prompt: str) -> str:
+    """Return how a prompt of the user's own is made known, with the prompt itself where it can be copied."""
+    own = prompt if can_be_asked(prompt) and prompt.isprintable() and len(prompt) <= 60 else "My prompt:"
+    setting = shlex.quote(f"data.extra_prompts={json.dumps([own], ensure_ascii=False)}")
+    return f"if it is a prompt of your own: --extra-prompt {shlex.quote(own)} in data check, --set {setting} in train"
 
 
 @lru_cache(_CACHED_PROMPTS)

@@ -240,7 +240,8 @@ def _wanting(tally: Tally, demands: Demands) -> Iterator[tuple[Finding, int]]:
     """Yield tasks of which there are too few samples, or none."""
     for prompt, count in tally.prompts.items():
         if count < demands.least_samples:
-            yield Finding("few_samples", f"{prompt!r} has {count:,} samples; {demands.least_samples:,} are few"), 1
+            has = f"{count:,} {'sample' if count == 1 else 'samples'}"
+            yield Finding("few_samples", f"{prompt!r} has {has}; {demands.least_samples:,} are few"), 1
     missing = [prompt for prompt in demands.tasks if prompt not in tally.prompts]
     if missing and tally.samples:
         names = ", ".join(task_of(prompt) or prompt for prompt in missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,7 @@ LOC = "".join(f"<|LOC_{place}|>" for place in (0, 0, 1000, 0, 1000, 40, 0, 40))
 CASES: dict[str, Case] = {
     "empty": Case(b"\n \r\n", row()),
     "json_array": Case(b'[{"messages": []}]', row()),
+    "spread_rows": Case(json.dumps(row()[0], indent=2).encode(), row()),
     "blank_line": Case([*row(), b"", *row(image="b.png")], [*row(), *row(image="b.png"), b"", b" "]),
     "not_utf8": Case([b'{"messages": "caf\xe9"}'], row("café")),
     "not_json": Case([b"{'messages': []}"], row()),

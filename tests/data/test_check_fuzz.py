@@ -90,7 +90,7 @@ def check_mutations(folder: Path, seed: int, rows: int) -> None:
     assert set(report.counts) <= set(KINDS)
     assert json.dumps(report.to_dict(), ensure_ascii=False).encode()
     assert all(finding.message for group in report.findings for finding in group.examples)
-    if "json_array" in report.counts:
+    if {"json_array", "spread_rows"} & set(report.counts):
         return
     lines = [
         line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line for number, line in enumerate(content.split(b"\n"))

@@ -60,6 +60,36 @@ def test_a_json_array_becomes_lines(tmp_path: Path) -> None:
     assert [sample.target for sample in read_samples(report.out)] == ["1", "2"]
 
 
+@pytest.mark.parametrize("between", ["\n", "\n\n", ",\n"])
+@pytest.mark.parametrize("indent", [0, 4, "\t"])
+def test_rows_over_several_lines_become_lines(tmp_path: Path, indent: int | str, between: str) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [messages_row("1 }\n{"), erniekit_row("2")]
+    path.write_text(between.join(json.dumps(row, indent=indent) for row in rows) + "\n")
+    assert check(path, images="none").counts == {"spread_rows": 1}
+    report = fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS)
+    assert report.mended == {"spread_rows": 1}
+    assert [sample.target for sample in read_samples(report.out)] == ["1 }\n{", "2"]
+
+
+@pytest.mark.parametrize(
+    "content", ['{\n"messages": [', '{\n"a": 1}\n{', "[{}", '{\n"a": 1}\nrow', "[1] 2", '{\n"a": ' + "[" * 9999]
+)
+def test_a_document_that_breaks_off_is_told_and_nothing_is_written(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(content)
+    with pytest.raises(OcrvlError, match="does not go on as it begins") as told:
+        fix_rows(path, tmp_path / "fixed.jsonl", DEMANDS)
+    assert told.value.code is ExitCode.DATA_INVALID
+    assert [file.name for file in tmp_path.iterdir()] == ["train.jsonl"]
+
+
+def test_a_row_that_breaks_off_first_makes_no_document_of_the_others(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "train.jsonl", messages_row(), messages_row(image="b.png"))
+    path.write_text("{\n" + path.read_text())
+    assert check(path, images="none").counts == {"not_json": 1}
+
+
 def test_a_mark_that_could_stand_in_two_places_is_left_to_the_user(tmp_path: Path) -> None:
     two = [{"role": "user", "content": "a<image>"}, {"role": "assistant", "content": "b"}]
     path = write_rows(tmp_path / "train.jsonl", messages_row(), {"messages": two * 2, "images": ["a", "b"]})

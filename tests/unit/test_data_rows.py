@@ -258,7 +258,7 @@ def test_a_json_array_is_one_problem(tmp_path: Path) -> None:
     (problem,) = scan_bytes(tmp_path, json.dumps([MESSAGES] * 3, indent=1).encode())
     assert isinstance(problem, Finding)
     assert (problem.line, problem.kind) == (None, "json_array")
-    assert "write one object a line" in problem.message
+    assert "not an object a line" in problem.message
 
 
 def test_reading_samples_stops_at_the_first_problem(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Both engines skip a row that they cannot use, and one hangs when no row is left.
 
 from __future__ import annotations
 
+import re
 import shlex
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ __all__ = ["ROW_FORMATS", "RowFormat", "check_command", "read_samples", "require
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
+# An object that begins on one line, and goes on with its first key on the next.
+_SPREAD = re.compile(rb'\{[ \t\r]*\n\s*"')
 
 
 def scan(path: Path) -> Iterator[Sample | Finding]:
@@ -28,12 +31,12 @@ def scan(path: Path) -> Iterator[Sample | Finding]:
     where there is no file, and a data error for a folder or a file that may not be read.
     """
     require_file(path)
+    if layout := layout_finding(path):
+        yield layout
+        return
     folder = path.absolute().parent
     any_row = False
     for number, line in lines_of(path):
-        if not any_row and line.startswith(b"["):
-            yield json_array()
-            return
         if not line:
             yield blank_line(number)
             continue
@@ -46,19 +49,18 @@ def scan(path: Path) -> Iterator[Sample | Finding]:
         yield no_row()
 
 
-def begins_as_array(path: Path) -> bool:
-    """Say whether a file is no lines of JSON, but one array."""
+def layout_finding(path: Path) -> Finding | None:
+    """Return what is wrong with a file that is JSON, but no object a line: one array, or rows over many lines."""
     with path.open("rb") as stream:
         # Such a file may be one line of any length.
         head = stream.read(_HEAD_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip()
         while not head and (more := stream.read(_HEAD_BYTES)):
             head = more.lstrip()
-    return head.startswith(b"[")
-
-
-def json_array() -> Finding:
-    """Return the finding of a file that begins as a JSON array."""
-    return Finding("json_array", "the file is a JSON array; write one object a line")
+    if head.startswith(b"["):
+        return Finding("json_array", "the file is one JSON array, not an object a line")
+    if _SPREAD.match(head):
+        return Finding("spread_rows", "the rows are spread over several lines each")
+    return None
 
 
 def blank_line(number: int) -> Finding:

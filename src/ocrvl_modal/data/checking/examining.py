@@ -16,7 +16,7 @@ from ocrvl_modal.data.checking.lengths import CountMany, TextLengths
 from ocrvl_modal.data.checking.targets import labelling, target_findings
 from ocrvl_modal.data.checking.texts import control_characters, is_nfc
 from ocrvl_modal.data.forms import parse_row
-from ocrvl_modal.data.rows import blank_line, json_array, lines_of, no_row, require_file
+from ocrvl_modal.data.rows import blank_line, layout_finding, lines_of, no_row, require_file
 from ocrvl_modal.data.schema import Finding, ImageUse, Row, RowRefused, Sample, Turn, can_be_asked, is_url, shorten
 from ocrvl_modal.errors import did_you_mean
 from ocrvl_modal.models import task_of
@@ -150,13 +150,13 @@ def examine_rows(
     Raises what :func:`~ocrvl_modal.data.rows.require_file` raises.
     """
     require_file(path)
+    if layout := layout_finding(path):
+        yield ExaminedRow(0, findings=(layout,))
+        return
     look = (lambda image: look_at_image(image, demands.pixels, decode=decode)) if images else None
     examiner = Examiner(demands, path.absolute().parent, look, count_many)
     any_row = False
     for number, line in lines_of(path):
-        if not any_row and line.startswith(b"["):
-            yield ExaminedRow(0, findings=(json_array(),))
-            return
         any_row = any_row or bool(line)
         yield examiner.examine(line, number) if line else ExaminedRow(number, findings=(blank_line(number),))
     if not any_row:

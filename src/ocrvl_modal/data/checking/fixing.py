@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,13 +20,14 @@ from ocrvl_modal.data.checking.images import look_at_image
 from ocrvl_modal.data.checking.kinds import KINDS
 from ocrvl_modal.data.checking.part import Images
 from ocrvl_modal.data.checking.texts import CONTROL
-from ocrvl_modal.data.rows import BYTE_ORDER_MARK, begins_as_array, lines_of, require_file
-from ocrvl_modal.data.schema import IMAGE_MARK
-from ocrvl_modal.errors import data_error, usage_error
+from ocrvl_modal.data.rows import BYTE_ORDER_MARK, layout_finding, lines_of, require_file
+from ocrvl_modal.data.schema import IMAGE_MARK, Finding
+from ocrvl_modal.errors import data_error, first_line, usage_error
 
 OnProgress = Callable[[str, int, int], None]
 
 _LISTED = 20
+_NEXT_VALUE = re.compile(r"[^\s,]")
 _WHAT = "fixing rows (bytes)"
 
 
@@ -115,14 +117,15 @@ class _Fixer:
         self._written: set[int] = set()
 
     def lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
-        """Yield the file's lines by their numbers; the rows of an array as lines of their own."""
-        rows = _rows_of_array(path)
-        if rows is None:
+        """Yield the file's lines by their numbers; rows that have no line each as lines of their own."""
+        layout = layout_finding(path)
+        if layout is None:
             yield from lines_of(path)
             return
-        self._note(Change(1, "json_array", f"{len(rows):,} rows written one a line"), self._report.mended)
+        rows = _rows_of_document(path, layout)
+        self._note(Change(1, layout.kind, f"{len(rows):,} rows written one a line"), self._report.mended)
         for number, row in enumerate(rows, start=1):
-            yield number, msgspec.json.format(bytes(row), indent=-1)
+            yield number, msgspec.json.format(row, indent=-1)
 
     def fix(self, number: int, line: bytes) -> None:
         """Write a line as it is, mended, or not at all."""
@@ -164,15 +167,24 @@ class _Fixer:
         return False
 
 
-def _rows_of_array(path: Path) -> list[msgspec.Raw] | None:
-    """Return the rows of a file that is one JSON array, ``None`` for any other file."""
-    content = path.read_bytes().removeprefix(BYTE_ORDER_MARK) if begins_as_array(path) else b""
-    if not content:
-        return None
+def _rows_of_document(path: Path, layout: Finding) -> list[bytes]:
+    """Return the rows of a file that is one JSON array, or objects one after another, as it writes them."""
+    content = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
     try:
-        return msgspec.json.decode(content, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise data_error(f"{path} begins as a JSON array and is none: {error}", "write one object a line") from error
+        if layout.kind == "spread_rows":
+            return [row.encode() for row in _values_in(content.decode())]
+        return [bytes(row) for row in msgspec.json.decode(content, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        message = f"{path} does not go on as it begins: {layout.message}; but {first_line(error)}"
+        raise data_error(message, "write each row with a JSON library") from error
+
+
+def _values_in(text: str) -> Iterator[str]:
+    """Yield the JSON values of a text, between which white space and commas may stand."""
+    decoder, end = json.JSONDecoder(), 0
+    while begin := _NEXT_VALUE.search(text, end):
+        _, end = decoder.raw_decode(text, begin.start())
+        yield text[begin.start() : end]
 
 
 def _mended(line: bytes, examined: ExaminedRow) -> tuple[bytes, list[tuple[str, str]]]:

@@ -35,7 +35,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         # The file and its lines.
         "empty": _error("the file has no row", "write one JSON object a line"),
-        "json_array": _error("the file is one JSON array", "write one object a line", fixable=True),
+        "json_array": _error("the file is one JSON array", "--fix writes one object a line", fixable=True),
+        "spread_rows": _error("rows over several lines", "--fix writes one object a line", fixable=True),
         "blank_line": _error("blank lines, at which ERNIEKit stops", "remove them", fixable=True),
         "not_utf8": _error("lines that are not UTF-8", "save the file as UTF-8"),
         "not_json": _error("lines that are not JSON", "write each row with a JSON library"),

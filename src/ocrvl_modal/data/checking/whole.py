@@ -21,7 +21,7 @@ from ocrvl_modal.data.checking.spill import Hashes, Texts
 from ocrvl_modal.data.checking.splits import Fingerprints, leaks
 from ocrvl_modal.data.checking.tally import Asked, SeenImage, Tally
 from ocrvl_modal.data.crew import Crew, crew_for
-from ocrvl_modal.data.rows import begins_as_array, json_array, no_row, require_file
+from ocrvl_modal.data.rows import layout_finding, no_row, require_file
 from ocrvl_modal.data.schema import Finding
 from ocrvl_modal.models import task_of
 
@@ -119,8 +119,8 @@ class _Survey:
 
     def _check(self) -> DatasetReport:
         tally = Tally(self._how.examples)
-        if begins_as_array(self.path):
-            tally.add_finding(json_array())
+        if layout := layout_finding(self.path):
+            tally.add_finding(layout)
             return self._report(tally)
         size = self.path.stat().st_size
         how = self._how

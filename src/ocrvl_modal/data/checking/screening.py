@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import compress, filterfalse, repeat
 from operator import contains, itemgetter
 from typing import Any, cast
-from unicodedata import is_normalized
 
 import msgspec
 
@@ -229,17 +228,16 @@ def _doubtful_references(references: list[str]) -> list[int]:
 def _doubtful_characters(rows: _Columns, lines: Sequence[bytes]) -> Iterator[int]:
     """Yield texts with control characters, or in another form than NFC."""
     targets = rows.targets
-    foreign = list(filterfalse(str.isascii, targets))
-    # A part of a text in this form is in it too.
-    if foreign and not is_normalized("NFC", "\n".join(foreign)):
-        yield from (place for place, text in enumerate(targets) if not is_normalized("NFC", text))
+    if not all(map(is_nfc, filterfalse(str.isascii, targets))):
+        yield from (place for place, text in enumerate(targets) if not is_nfc(text))
+    # JSON writes control characters as escapes, but for those from U+007F to U+009F.
     escaped = map(contains, map(lines.__getitem__, rows.numbers), repeat(b"\\"))
     if CONTROL.search("".join(compress(targets, escaped))) or _has_control_bytes(b"".join(lines)):
         yield from (place for place, text in enumerate(targets) if CONTROL.search(text))
 
 
 def _has_control_bytes(content: bytes) -> bool:
-    """Say whether there are control characters that JSON has as they are: those from U+007F to U+009F."""
+    """Say whether there are control characters that stand in JSON as they are."""
     return b"\x7f" in content or (b"\xc2" in content and _CONTROL_BYTES.search(content) is not None)
 
 

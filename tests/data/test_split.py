@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -218,6 +218,24 @@ def test_a_bad_row_or_a_missing_image_leaves_nothing_behind(tmp_path: Path) -> N
     with pytest.raises(OcrvlError, match="line 41"):
         split(path, tmp_path / "out")
     assert {entry.name for entry in tmp_path.iterdir()} == {"all.jsonl", "images"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [lambda content: content + b" \n", lambda content: content[:200], lambda content: b"\xff" + content[1:] + b"\n"],
+    ids=["longer", "shorter", "no text"],
+)
+def test_a_file_that_changes_meanwhile_is_not_divided(tmp_path: Path, changed: Callable[[bytes], bytes]) -> None:
+    path = documents(tmp_path, 40)
+
+    def change(what: str, done: int, total: int) -> None:
+        if done == total:
+            path.write_bytes(changed(path.read_bytes()))
+
+    with pytest.raises(OcrvlError, match="was changed while it was read") as refused:
+        split(path, tmp_path / "out", together="named", on_progress=change)
+    assert refused.value.code is ExitCode.DATA_INVALID
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_groups_are_refused_with_a_seed_that_does(tmp_path: Path) -> None:

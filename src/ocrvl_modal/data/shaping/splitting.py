@@ -137,12 +137,19 @@ def split_dataset(
     require_file(path)
     require_outside(path, out)
     require_replaceable(out, MAKING)
+    before = _stamp(path)
     survey = _surveyed(path, group_of, group_by, known_together(together), on_progress)
     assignment = Assignment(shares, seed, survey.linked)
     report = _report(path, out, shares, group_by, together, seed, survey, assignment)
     _require_rows_in_each(report)
     with files.new_folder(out.resolve()) as beside:
-        _write(path, out.resolve(), beside, survey, assignment)
+        try:
+            _write(path, out.resolve(), beside, survey, assignment)
+            is_same = _stamp(path) == before
+        except UnicodeDecodeError:
+            is_same = False
+        if not is_same:
+            raise data_error(f"{path} was changed while it was read", "run it again when nothing writes to it")
         files.write_json(beside / _MARKER, {"made_by": MAKING.maker, **report.to_dict()})
     return report
 
@@ -242,14 +249,13 @@ def _write(path: Path, final: Path, beside: Path, survey: _Survey, assignment: A
     source = path.absolute().parent.resolve()
     with ExitStack() as stack:
         streams: dict[str, Any] = {}
-        written = 0
-        for text in lines_of_rows(path):
-            if written == len(survey.groups):
-                break
-            split = assignment.split_of(survey.groups[written])
+        for text, group in zip(lines_of_rows(path), survey.groups, strict=False):
+            split = assignment.split_of(group)
             if split not in streams:
                 streams[split] = stack.enter_context((beside / f"{split}.jsonl").open("w", encoding="utf-8"))
             streams[split].write(relocated(text, source, final) + "\n")
-            written += 1
-    if written != len(survey.groups):
-        raise data_error(f"{path} was changed while it was read", "run it again when nothing writes to it")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.datasets import DEMANDS
 
+from data import sources
 from data.sources import draw_page
+from ocrvl_modal.data.checking.whole import How, check_dataset
 from ocrvl_modal.data.converting.columns import Columns
 from ocrvl_modal.data.converting.conversion import ConversionReport, convert
 from ocrvl_modal.data.converting.formats import FORMATS, Source, detect
@@ -196,3 +200,30 @@ def test_signs_that_touch_a_word_are_of_it(strings: list[str], text: str, tmp_pa
         f'<TextLine HPOS="10" VPOS="10" WIDTH="80" HEIGHT="20">{"".join(strings)}</TextLine></Page></Layout></alto>'
     )
     assert targets(converted(tmp_path / "scans", tmp_path / "out")) == [text]
+
+
+@pytest.mark.parametrize("ending", [".jp2", ".JP2", ".TIF", ".jpeg", ".j2k", ".png"])
+@pytest.mark.parametrize("make", [sources.page_xml, sources.alto])
+def test_an_archive_may_have_moved_its_images_and_converted_them(
+    make: Callable[[Path], Path], ending: str, tmp_path: Path
+) -> None:
+    source = make(tmp_path / "archive")
+    (image,) = source.glob("scan.*[!l]")
+    draw_page(source / f"scan{ending}")
+    if image.suffix != ending:
+        image.unlink()
+    report = converted(source, tmp_path / "out")
+    assert report.samples == 2
+    checked = check_dataset(report.rows, DEMANDS, How(images="all", processes=1))
+    assert (checked.samples, checked.errors) == (2, 0)
+
+
+def test_a_jpeg_2000_is_an_image_from_the_folder_to_the_check(tmp_path: Path) -> None:
+    draw_page(tmp_path / "scans" / "a.jp2")
+    (tmp_path / "scans" / "a.txt").write_text("one", encoding="utf-8")
+    report = converted(tmp_path / "scans", tmp_path / "out")
+    (sample,) = read_samples(report.rows)
+    assert sample.image.suffix == ".jp2"
+    for decode in (True, False):
+        checked = check_dataset(report.rows, DEMANDS, How(images="all", decode=decode, processes=1))
+        assert (checked.samples, checked.errors, checked.vision_tokens.total > 0) == (1, 0, True)

@@ -75,6 +75,8 @@ def test_the_tar_command_unpacks_a_shard(tmp_path: Path, size: int) -> None:
         (b"\xff\xd8\xff\xe0", ".jpg"),
         (b"II*\0", ".tif"),
         (b"RIFF1234WEBP", ".webp"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n\0\0", ".jp2"),
+        (b"\xff\x4f\xff\x51\0", ".j2k"),
         (b"GIF89a", ".gif"),
         (b"BM..", ".bmp"),
         (b"", ""),

@@ -15,6 +15,8 @@ _MAGIC = (
     (b"II+\0", 0, ".tif"),
     (b"MM\0+", 0, ".tif"),
     (b"WEBP", 8, ".webp"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", 0, ".jp2"),
+    (b"\xff\x4f\xff\x51", 0, ".j2k"),
 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from ocrvl_modal.errors import not_found
 from ocrvl_modal.places import is_place
 
-ENDINGS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+ENDINGS = frozenset({".bmp", ".gif", ".j2k", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Endings of the files that are taken from a folder; a file that is named itself may have any."""
 
 LARGEST_DOWNLOAD_BYTES = 64 << 20

@@ -22,9 +22,8 @@ from ocrvl_modal.data.converting.items import (
     to_number,
     to_points,
 )
-from ocrvl_modal.data.converting.reading import find_image
+from ocrvl_modal.data.converting.reading import find_moved_image
 from ocrvl_modal.data.converting.safe_xml import children, descendants, local_name, parse
-from ocrvl_modal.data.sources import ENDINGS
 
 ROOT = "alto"
 
@@ -39,7 +38,8 @@ def read(paths: Iterable[Path], roots: Sequence[Path]) -> Items:
 
 def _pages(path: Path, roots: Sequence[Path]) -> Items:
     root = parse(path)
-    image = _image(root, path, roots)
+    named = [(element.text or "").strip() for element in descendants(root, "fileName")]
+    file = find_moved_image(named, path, roots)
     in_pixels = any((unit.text or "").strip() == "pixel" for unit in descendants(root, "MeasurementUnit"))
     for page in descendants(root, "Page"):
         frame = _frame(page)
@@ -47,18 +47,7 @@ def _pages(path: Path, roots: Sequence[Path]) -> Items:
             raise Unusable("bad_points", "its measures are no pixels, and the page does not say how large it is")
         lines = [(f"{path.name} line {line.get('ID', '')}", line) for line in descendants(page, "TextLine")]
         regions, broken = regions_of(lines, _region)
-        yield Page(path.name, image, regions=regions, broken=broken, frame=frame)
-
-
-def _image(root: Element, path: Path, roots: Sequence[Path]) -> Picture:
-    named = [(element.text or "").strip() for element in descendants(root, "fileName")]
-    bare = [name.replace("\\", "/").rpartition("/")[2] for name in named]
-    for name in [*named, *bare, *(path.stem + ending for ending in sorted(ENDINGS))]:
-        try:
-            return Picture(name, find_image(name, roots))
-        except Unusable:
-            continue
-    raise Unusable("image_missing", f"there is no image '{(named or [path.stem])[0][:120]}' beside it")
+        yield Page(path.name, Picture(file.name, file), regions=regions, broken=broken, frame=frame)
 
 
 def _frame(page: Element) -> tuple[float, float] | None:

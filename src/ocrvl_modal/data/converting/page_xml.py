@@ -21,7 +21,7 @@ from ocrvl_modal.data.converting.items import (
     to_number,
     to_points,
 )
-from ocrvl_modal.data.converting.reading import find_image
+from ocrvl_modal.data.converting.reading import find_moved_image
 from ocrvl_modal.data.converting.safe_xml import children, descendants, local_name, parse
 
 ROOT = "PcGts"
@@ -37,25 +37,8 @@ def _pages(path: Path, roots: Sequence[Path]) -> Items:
         name = page.get("imageFilename", "")
         lines = [(f"{path.name} line {line.get('id', '')}", line) for line in _lines_in_order(page)]
         regions, broken = regions_of(lines, _region)
-        yield Page(
-            path.name, Picture(name, _image(name, path, roots)), regions=regions, broken=broken, frame=_frame(page)
-        )
-
-
-def _image(name: str, path: Path, roots: Sequence[Path]) -> Path:
-    """Return the image of a page; archives move it, so its name alone will do, and an ending that was converted."""
-    try:
-        return find_image(name, roots)
-    except Unusable:
-        bare = name.replace("\\", "/").rpartition("/")[2]
-        for candidate in (bare, *(f"{stem}{ending}" for stem in (Path(bare).stem, path.stem) for ending in _ENDINGS)):
-            for root in roots:
-                if candidate and (root / candidate).is_file():
-                    return root / candidate
-        raise
-
-
-_ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".JPG", ".TIF")
+        picture = Picture(name, find_moved_image([name], path, roots))
+        yield Page(path.name, picture, regions=regions, broken=broken, frame=_frame(page))
 
 
 def _frame(page: Element) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ocrvl_modal.data import image_endings
@@ -75,6 +76,21 @@ def find_image(name: str, roots: Iterable[Path]) -> Path:
                 break
     below = " or ".join(dict.fromkeys(str(root) for root in searched))
     raise Unusable("image_missing", f"there is no image '{name[:120]}' in {below}")
+
+
+def find_moved_image(names: Sequence[str], file: Path, roots: Sequence[Path]) -> Path:
+    """Return the image that an archive's file names, or that is called as the file is.
+
+    Archives move images, so that a name counts without its folders, and convert them, so that any ending will do.
+    Raises :class:`Unusable` where there is none.
+    """
+    bare = [name.replace("\\", "/").rpartition("/")[2] for name in names]
+    stems = dict.fromkeys(stem for stem in (*(Path(name).stem for name in bare), file.stem) if stem)
+    endings = [case for ending in sorted(ENDINGS) for case in (ending, ending.upper())]
+    for name in (*names, *bare, *(stem + ending for stem in stems for ending in endings)):
+        with suppress(Unusable):
+            return find_image(name, roots)
+    return find_image(next(filter(None, names), file.stem), roots)
 
 
 def ambiguous(name: str, images: Sequence[Path]) -> Unusable:

@@ -218,6 +218,13 @@ def test_an_archive_may_have_moved_its_images_and_converted_them(
     assert (checked.samples, checked.errors) == (2, 0)
 
 
+def test_a_pdf_that_an_archive_names_is_not_taken_for_the_image(tmp_path: Path) -> None:
+    source = sources.alto(tmp_path / "archive")
+    (source / "scan.xml").write_text((source / "scan.xml").read_text().replace("scan.tif", "scan.pdf"))
+    (source / "scan.pdf").write_bytes(b"%PDF-1.4")
+    assert converted(source, tmp_path / "out").samples == 2
+
+
 def test_a_jpeg_2000_is_an_image_from_the_folder_to_the_check(tmp_path: Path) -> None:
     draw_page(tmp_path / "scans" / "a.jp2")
     (tmp_path / "scans" / "a.txt").write_text("one", encoding="utf-8")

@@ -81,13 +81,14 @@ def find_image(name: str, roots: Iterable[Path]) -> Path:
 def find_moved_image(names: Sequence[str], file: Path, roots: Sequence[Path]) -> Path:
     """Return the image that an archive's file names, or that is called as the file is.
 
-    Archives move images, so that a name counts without its folders, and convert them, so that any ending will do.
-    Raises :class:`Unusable` where there is none.
+    Archives move images, so that a name counts without its folders, and convert them, so that any ending will do; the
+    file may also name a PDF that the image was made of. Raises :class:`Unusable` where there is none.
     """
     bare = [name.replace("\\", "/").rpartition("/")[2] for name in names]
     stems = dict.fromkeys(stem for stem in (*(Path(name).stem for name in bare), file.stem) if stem)
     endings = [case for ending in sorted(ENDINGS) for case in (ending, ending.upper())]
-    for name in (*names, *bare, *(stem + ending for stem in stems for ending in endings)):
+    images = [name for name in (*names, *bare) if is_image(Path(name))]
+    for name in (*images, *(stem + ending for stem in stems for ending in endings), *names, *bare):
         with suppress(Unusable):
             return find_image(name, roots)
     return find_image(next(filter(None, names), file.stem), roots)

@@ -112,6 +112,18 @@ def icdar(folder: Path) -> Path:
     return folder
 
 
+def pubtabnet(folder: Path) -> Path:
+    """A head of two merged cells over two cells, of which one has markup, an entity and a sign that HTML would read."""
+    draw_page(folder / "val" / "PMC1_000.png")
+    structure = ["<thead>", "<tr>", "<td", ' colspan="2"', ">", "</td>", "</tr>", "</thead>", "<tbody>", "<tr>"]
+    structure += ["<td>", "</td>", "<td></td>", "</tr>", "</tbody>"]
+    cells = [["<b>", "H", "</b>"], ["&lt;", " ", "1", "<", "sup", "2"], []]
+    table = {"structure": {"tokens": structure}, "cells": [{"tokens": cell, "bbox": [1, 2, 3, 4]} for cell in cells]}
+    label = {"filename": "PMC1_000.png", "split": "val", "imgid": 7, "html": table}
+    (folder / "PubTabNet_2.0.0.jsonl").write_text(json.dumps(label) + "\n", encoding="utf-8")
+    return folder
+
+
 def page_xml(folder: Path) -> Path:
     """As Transkribus exports it: the XML in a folder beside the images, and the second region is read first."""
     draw_page(folder / "scan.png")
@@ -175,6 +187,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "parquet": (parquet, "parquet"),
     "coco-text": (coco_text, "coco-text"),
     "icdar": (icdar, "icdar"),
+    "pubtabnet": (pubtabnet, "pubtabnet"),
     "page": (page_xml, "page"),
     "alto": (alto, "alto"),
     "rows": (rows, "rows"),

@@ -234,3 +234,41 @@ def test_a_jpeg_2000_is_an_image_from_the_folder_to_the_check(tmp_path: Path) ->
     for decode in (True, False):
         checked = check_dataset(report.rows, DEMANDS, How(images="all", decode=decode, processes=1))
         assert (checked.samples, checked.errors, checked.vision_tokens.total > 0) == (1, 0, True)
+
+
+def test_tables_of_pubtabnet_become_otsl(tmp_path: Path) -> None:
+    source = sources.pubtabnet(tmp_path / "source")
+    for place in (source, source / "PubTabNet_2.0.0.jsonl"):
+        report = converted(place, tmp_path / "out")
+        assert targets(report) == ["<fcel>H<lcel><nl><fcel>< 1<sup2<ecel><nl>"]
+        assert dict(report.by_task) == {"table": 1}
+
+
+def test_labels_of_tables_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    source = sources.pubtabnet(tmp_path / "source")
+    labels = source / "PubTabNet_2.0.0.jsonl"
+    good = json.loads(labels.read_text())
+    bad = [
+        {**good, "filename": "PMC2.png"},
+        {**good, "html": {**good["html"], "cells": good["html"]["cells"][:2]}},
+        {**good, "html": {"structure": {"tokens": []}, "cells": []}},
+        {"filename": "PMC1_000.png"},
+        {**good, "split": "../source/val"},
+    ]
+    labels.write_text("".join(json.dumps(label) + "\n" for label in (good, *bad)) + "{\n")
+    report = converted(source, tmp_path / "out")
+    assert report.samples == 1
+    assert list(dropped(report).values()) == [
+        *("image_missing", "bad_table", "bad_table", "bad_line", "image_missing", "bad_line")
+    ]
+
+
+def test_a_gt_file_of_ppocrlabel_lies_beside_its_images(tmp_path: Path) -> None:
+    source = sources.pubtabnet(tmp_path / "source")
+    label = json.loads((source / "PubTabNet_2.0.0.jsonl").read_text())
+    folder = tmp_path / "tables"
+    draw_page(folder / "a.png")
+    del label["split"]
+    (folder / "gt.txt").write_text(json.dumps({**label, "filename": "a.png", "gt": "<html></html>"}) + "\n")
+    assert detect(folder) == "pubtabnet"
+    assert targets(converted(folder, tmp_path / "out")) == ["<fcel>H<lcel><nl><fcel>< 1<sup2<ecel><nl>"]

@@ -55,8 +55,9 @@ def convert(
     """Make a dataset of label files, folders of pairs, tables, archives, a hub's dataset, or rows of the other form.
 
     Formats: paddle (PaddleOCR's label files), pairs (images with .txt, .gt.txt, .md or .html beside them), csv,
-    parquet, coco-text, icdar, page (PAGE XML), alto, rows (ERNIEKit's or PaddleFormers'). Lines with corners are cut
-    out; with --task spotting, and with --unit page, a page stays whole. Tables in HTML and Markdown become OTSL.
+    parquet, coco-text, icdar, pubtabnet (tables, also of PPOCRLabel), page (PAGE XML), alto, rows (ERNIEKit's or
+    PaddleFormers'). Lines with corners are cut out; with --task spotting, and with --unit page, a page stays whole.
+    Tables in HTML and Markdown become OTSL.
 
     What gives no sample is counted, and listed in DIR/dropped.jsonl; without any sample it ends with exit code 3.
 

@@ -18,6 +18,7 @@ from ocrvl_modal.data.converting import (
     page_xml,
     pairs,
     parquet,
+    pubtabnet,
     safe_xml,
     spreadsheets,
 )
@@ -185,6 +186,11 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "parquet": Format("Parquet files with columns of image and text", _is_parquet, _read_parquet),
         "coco-text": Format(
             "a COCO-Text file", _is_coco, lambda source: coco_text.read(_required(source, ".json"), source.roots)
+        ),
+        "pubtabnet": Format(
+            "table labels of PubTabNet or PPOCRLabel: images and tokens of HTML",
+            lambda path: pubtabnet.label_file(path) is not None,
+            lambda source: pubtabnet.read(source.path, source.roots),
         ),
         "icdar": Format(
             "a folder of ICDAR word files, gt_img_1.txt",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ WAIT_S = 120.0
 
 def pytest_configure(config: pytest.Config) -> None:
     """Try the same examples in each default run, so that a change is to blame; the slow tests look for new ones."""
+    # A shell without job control starts its background jobs with SIGINT ignored, and tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("same", derandomize=True)
     if config.option.markexpr != "slow":
         settings.load_profile("same")

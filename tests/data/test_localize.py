@@ -109,14 +109,15 @@ def test_nothing_is_asked_of_a_server_before_the_moment_that_it_named(
 
 
 def test_a_server_that_wants_to_be_left_alone_for_long_is(site: Site, tmp_path: Path) -> None:
-    site.files = {f"/{number}.png": picture(number) for number in range(40)}
-    site.fails = {f"/{number}.png": [503] for number in range(1, 40)}
+    addresses = [f"/{number}.png" for number in range(40)]
+    site.files = dict.fromkeys(addresses, picture(1))
+    site.fails = {address: [503] for address in addresses}
     site.retry_after = "3600"
-    file = write(tmp_path / "rows.jsonl", *(messages(f"{site.url}/{number}.png") for number in range(40)))
-    report = localize(tmp_path, file, tmp_path / "out")
-    assert set(report["reasons"]) == {"told_to_wait"}
+    rows = [messages("here.png"), *(messages(f"{site.url}{address}") for address in addresses)]
+    report = localize(tmp_path, write(tmp_path / "rows.jsonl", *rows), tmp_path / "out")
+    assert report["reasons"] == {"told_to_wait": 40}
     assert "run it again" in report["examples"][0]["detail"]
-    assert sum(site.asked.values()) <= 2 * AT_ONCE_EACH
+    assert 1 <= site.asked.total() <= AT_ONCE_EACH
 
 
 def test_the_moment_may_be_a_date() -> None:

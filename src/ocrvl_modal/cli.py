@@ -65,10 +65,14 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name in _COMMANDS.keys() & arguments[:1] or _COMMANDS:
+    asked = [name for name in arguments[:1] if name in _COMMANDS]
+    for name in asked or _COMMANDS:
         module, _, member = _COMMANDS[name].partition(":")
         command = getattr(import_module(f"ocrvl_modal.commands.{module}"), member)
-        app.add_typer(command, name=name) if member == "app" else app.command(name)(command)
+        if member == "app":
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
 
 

@@ -272,3 +272,14 @@ def test_a_gt_file_of_ppocrlabel_lies_beside_its_images(tmp_path: Path) -> None:
     (folder / "gt.txt").write_text(json.dumps({**label, "filename": "a.png", "gt": "<html></html>"}) + "\n")
     assert detect(folder) == "pubtabnet"
     assert targets(converted(folder, tmp_path / "out")) == ["<fcel>H<lcel><nl><fcel>< 1<sup2<ecel><nl>"]
+
+
+def test_of_two_files_of_table_labels_one_must_be_named(tmp_path: Path) -> None:
+    source = sources.pubtabnet(tmp_path / "source")
+    labels = source / "PubTabNet_2.0.0.jsonl"
+    (source / "more.jsonl").write_bytes(labels.read_bytes())
+    for folder in (source, source / "val"):
+        with pytest.raises(OcrvlError, match="not exactly one file of table labels") as refused:
+            convert(str(folder), Source(folder, Columns()), "pubtabnet", tmp_path / "out", wish=Wish())
+        assert refused.value.code is ExitCode.USAGE
+    assert converted(labels, tmp_path / "out").samples == 1

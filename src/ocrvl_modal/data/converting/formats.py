@@ -145,6 +145,13 @@ def _is_coco(path: Path) -> bool:
     return file is not None and coco_text.is_coco(file)
 
 
+def _table_labels(source: Source) -> Path:
+    file = source.path if source.path.is_file() else pubtabnet.label_file(source.path)
+    if file is None:
+        raise usage_error(f"{source.path} has not exactly one file of table labels", "name the file itself")
+    return file
+
+
 def _is_rows(path: Path) -> bool:
     file = _file(path, ".jsonl")
     return file is not None and dataset_rows.is_rows_file(file)
@@ -190,7 +197,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "pubtabnet": Format(
             "table labels of PubTabNet or PPOCRLabel: images and tokens of HTML",
             lambda path: pubtabnet.label_file(path) is not None,
-            lambda source: pubtabnet.read(source.path, source.roots),
+            lambda source: pubtabnet.read(_table_labels(source), source.roots),
         ),
         "icdar": Format(
             "a folder of ICDAR word files, gt_img_1.txt",

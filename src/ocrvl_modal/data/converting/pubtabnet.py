@@ -16,6 +16,7 @@ from ocrvl_modal.data.converting.items import Items, Page, Picture, Unusable
 from ocrvl_modal.data.converting.reading import find_image, lines_of
 
 _ENDINGS = (".jsonl", ".txt")
+_MOST_FILES = 100
 # Marks of a cell's letters, and letters that are written as entities already; any other token is letters.
 _MARKUP = re.compile(r"</?[A-Za-z][^<>]*>|&(?:[A-Za-z]+|#\d+|#x[0-9A-Fa-f]+);")
 
@@ -38,12 +39,11 @@ class _Label(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Label).decode
 
 
-def read(path: Path, roots: Sequence[Path]) -> Items:
-    """Yield a page for each line of a label file, or of the one in a folder.
+def read(file: Path, roots: Sequence[Path]) -> Items:
+    """Yield a page for each line of a label file.
 
     Images lie below one of ``roots`` or beside the file, there or in the folder that is called as their split.
     """
-    file = label_file(path) or path
     for number, line in lines_of(file):
         origin = f"{file.name} line {number}"
         try:
@@ -57,8 +57,10 @@ def read(path: Path, roots: Sequence[Path]) -> Items:
 
 def label_file(path: Path) -> Path | None:
     """Return the label file that a path stands for: itself, or the only one directly in a folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = [file for file in files if file.suffix.lower() in _ENDINGS and file.is_file() and _begins_with_label(file)]
+    files = path.iterdir() if path.is_dir() else [path]
+    candidates = [file for file in files if file.suffix.lower() in _ENDINGS and file.is_file()]
+    # Where a text lies beside each image, none of so many is a label file.
+    found = list(filter(_begins_with_label, candidates)) if len(candidates) <= _MOST_FILES else []
     return found[0] if len(found) == 1 else None
 
 

@@ -165,12 +165,16 @@ def _end_in_words(error: BaseException, app_id: str) -> str:
 
 
 def _was_cancelled(call: modal.FunctionCall[Any], error: BaseException) -> bool:
-    from modal.exception import Error
+    from modal import exception
     from modal.types import InputStatus
 
     try:
         roots = call.get_call_graph()
-    except Error:
+    except (exception.ConnectionError, exception.ServiceError, OSError):
+        # Where Modal does not answer any more, nothing is known of the call.
+        with in_words():
+            raise
+    except exception.Error:
         return False
     return (bool(roots) and roots[0].status == InputStatus.TERMINATED) or "cancel" in str(error).lower()
 

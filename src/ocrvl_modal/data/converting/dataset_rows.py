@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocrvl_modal.data.converting.items import Dropped, Picture, Unusable
-from ocrvl_modal.data.converting.reading import find_image, lines_of
+from ocrvl_modal.data.converting.reading import begins_with, find_image, lines_of
 from ocrvl_modal.data.converting.writing import DatasetWriter
 from ocrvl_modal.data.forms import parse_row
 from ocrvl_modal.data.schema import ImageUse, Row, RowRefused, is_url
@@ -39,12 +39,7 @@ def read(path: Path, roots: Sequence[Path]) -> Iterator[ReadRow | Dropped]:
 
 def is_rows_file(path: Path) -> bool:
     """Say whether the first line of a file is a row."""
-    try:
-        _, line = next(lines_of(path), (0, b""))
-        parse_row(line)
-    except (OSError, RowRefused):
-        return False
-    return True
+    return begins_with(path, parse_row)
 
 
 def add(read_row: ReadRow, writer: DatasetWriter) -> None:

@@ -21,7 +21,7 @@ from ocrvl_modal.data.converting.items import (
     to_number,
     to_points,
 )
-from ocrvl_modal.data.converting.reading import ambiguous, decoded, files_below, images_below, lines_of
+from ocrvl_modal.data.converting.reading import ambiguous, begins_with, decoded, files_below, images_below, lines_of
 
 IGNORED = "###"
 
@@ -44,12 +44,7 @@ def read(path: Path, roots: Sequence[Path]) -> Items:
 
 def is_words_file(path: Path) -> bool:
     """Say whether a file's first line is the corners of a word and its text."""
-    try:
-        _, line = next(lines_of(path), (0, b""))
-        _region(line.decode("utf-8", "ignore"))
-    except (OSError, Unusable):
-        return False
-    return True
+    return begins_with(path, lambda line: _region(line.decode("utf-8", "ignore")))
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:

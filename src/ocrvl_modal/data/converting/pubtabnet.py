@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ocrvl_modal.data.converting.items import Items, Page, Picture, Unusable
-from ocrvl_modal.data.converting.reading import find_image, lines_of
+from ocrvl_modal.data.converting.reading import begins_with, find_image, lines_of
 
 _ENDINGS = (".jsonl", ".txt")
 _MOST_FILES = 100
@@ -60,17 +60,8 @@ def label_file(path: Path) -> Path | None:
     files = path.iterdir() if path.is_dir() else [path]
     candidates = [file for file in files if file.suffix.lower() in _ENDINGS and file.is_file()]
     # Where a text lies beside each image, none of so many is a label file.
-    found = list(filter(_begins_with_label, candidates)) if len(candidates) <= _MOST_FILES else []
+    found = [file for file in candidates if begins_with(file, _label)] if len(candidates) <= _MOST_FILES else []
     return found[0] if len(found) == 1 else None
-
-
-def _begins_with_label(path: Path) -> bool:
-    try:
-        _, line = next(lines_of(path), (0, b""))
-        _label(line)
-    except (OSError, Unusable):
-        return False
-    return True
 
 
 def _label(line: bytes) -> _Label:

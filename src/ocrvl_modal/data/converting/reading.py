@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ocrvl_modal.data import image_endings
 from ocrvl_modal.data.converting.items import Unusable
 from ocrvl_modal.data.image_endings import HEAD_BYTES
 from ocrvl_modal.data.rows import BYTE_ORDER_MARK
+from ocrvl_modal.data.schema import RowRefused
 from ocrvl_modal.data.sources import ENDINGS
 
 LARGEST_TEXT_BYTES = 64 << 20
@@ -53,6 +54,16 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
             line = (raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw).rstrip(b"\r\n")
             if line.strip():
                 yield number, line
+
+
+def begins_with(path: Path, read: Callable[[bytes], object]) -> bool:
+    """Say whether ``read`` takes a file's first line that is not blank; none at all is an empty line."""
+    try:
+        _, line = next(lines_of(path), (0, b""))
+        read(line)
+    except (OSError, Unusable, RowRefused):
+        return False
+    return True
 
 
 def decoded(line: bytes) -> str:

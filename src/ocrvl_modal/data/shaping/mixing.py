@@ -19,7 +19,7 @@ from ocrvl_modal.data.rows import check_command, require_file
 from ocrvl_modal.data.shaping.drawing_lots import apportioned, lot, lowest
 from ocrvl_modal.data.shaping.ingredients import Ingredient
 from ocrvl_modal.data.shaping.measuring import measured
-from ocrvl_modal.data.shaping.rows_in_file import count_lines, read_rows, relocated, text_of
+from ocrvl_modal.data.shaping.rows_in_file import changed_meanwhile, count_lines, read_rows, relocated, text_of
 from ocrvl_modal.data.shaping.tasks import task_name
 from ocrvl_modal.errors import data_error
 from ocrvl_modal.models import FamilyMember
@@ -265,7 +265,7 @@ def _line_at(stream: BinaryIO, offset: int, path: Path) -> str:
     stream.seek(offset)
     text = text_of(stream.readline())
     if not text.startswith("{"):
-        raise data_error(f"{path} was changed while it was read", "run it again when nothing writes to it")
+        raise changed_meanwhile(path)
     return text
 
 

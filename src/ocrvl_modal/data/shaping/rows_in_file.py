@@ -13,7 +13,7 @@ from typing import BinaryIO
 from ocrvl_modal.data.references import renamed
 from ocrvl_modal.data.rows import check_command, lines_of, require_file, scan
 from ocrvl_modal.data.schema import Sample
-from ocrvl_modal.errors import data_error
+from ocrvl_modal.errors import OcrvlError, data_error
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _BYTE_ORDER_MARK = "\ufeff"
@@ -63,6 +63,11 @@ def text_of(raw: bytes) -> str:
 def lines_of_rows(path: Path) -> Iterator[str]:
     """Yield the rows of a file that was read before as text, without reading again what they say."""
     return (line.decode("utf-8") for _, line in lines_of(path) if line)
+
+
+def changed_meanwhile(path: Path) -> OcrvlError:
+    """Return the error of a file that is not at its second reading what it was at its first."""
+    return data_error(f"{path} was changed while it was read", "run it again when nothing writes to it")
 
 
 def count_lines(path: Path) -> int:

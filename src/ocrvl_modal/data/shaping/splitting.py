@@ -16,8 +16,16 @@ from ocrvl_modal.data.rows import check_command, require_file
 from ocrvl_modal.data.shaping.assignment import SPLITS, Assignment, Shares, better_seed, group_number, lacking
 from ocrvl_modal.data.shaping.grouping import GroupOf, grouping
 from ocrvl_modal.data.shaping.linking import SharedImages, known_together
-from ocrvl_modal.data.shaping.rows_in_file import RowInFile, count_lines, lines_of_rows, read_rows, relocated
+from ocrvl_modal.data.shaping.rows_in_file import (
+    RowInFile,
+    changed_meanwhile,
+    count_lines,
+    lines_of_rows,
+    read_rows,
+    relocated,
+)
 from ocrvl_modal.data.shaping.tasks import task_name
+from ocrvl_modal.data.shards.digests import Stamp
 from ocrvl_modal.errors import OcrvlError, data_error
 
 OnProgress = Callable[[str, int, int], None]
@@ -137,7 +145,7 @@ def split_dataset(
     require_file(path)
     require_outside(path, out)
     require_replaceable(out, MAKING)
-    before = _stamp(path)
+    before = Stamp.of(str(path))
     survey = _surveyed(path, group_of, group_by, known_together(together), on_progress)
     assignment = Assignment(shares, seed, survey.linked)
     report = _report(path, out, shares, group_by, together, seed, survey, assignment)
@@ -145,11 +153,11 @@ def split_dataset(
     with files.new_folder(out.resolve()) as beside:
         try:
             _write(path, out.resolve(), beside, survey, assignment)
-            is_same = _stamp(path) == before
+            is_same = Stamp.of(str(path)) == before
         except UnicodeDecodeError:
             is_same = False
         if not is_same:
-            raise data_error(f"{path} was changed while it was read", "run it again when nothing writes to it")
+            raise changed_meanwhile(path)
         files.write_json(beside / _MARKER, {"made_by": MAKING.maker, **report.to_dict()})
     return report
 
@@ -254,8 +262,3 @@ def _write(path: Path, final: Path, beside: Path, survey: _Survey, assignment: A
             if split not in streams:
                 streams[split] = stack.enter_context((beside / f"{split}.jsonl").open("w", encoding="utf-8"))
             streams[split].write(relocated(text, source, final) + "\n")
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
